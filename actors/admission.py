@@ -1,0 +1,136 @@
+"""Admission: how much the user may have waiting, per target and in all.
+
+The rules:
+
+- a package counts from the moment it is admitted until it has an id (or is given up), in usender's mailbox or in the
+  backlog;
+- at most 1024 packages of one target wait, so that a dead target stops nobody who sends to another one;
+- at most 64 MiB wait in all;
+- admitting and putting into the mailbox is one step, so that nothing can slip in after the sender was closed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from ..protocol.errors import Closed, Full, Timeout
+from .clock import Clock, Condition, Promise
+from .messages import FlushAll, Forget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..protocol.address import Address
+    from ..protocol.packages import OutPackage
+    from .mailbox import Mailbox
+
+__all__ = ["MAX_WAITING", "MAX_WAITING_BYTES", "Admission"]
+
+MAX_WAITING: Final = 1024
+MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
+
+
+class Admission:
+    """The gate in front of usender's mailbox. Thread-safe."""
+
+    def __init__(self, mailbox: Mailbox, clock: Clock) -> None:
+        self._mailbox = mailbox
+        self._clock = clock
+        self._condition = Condition(clock)
+        self._waiting: defaultdict[Address, int] = defaultdict(int)
+        self._bytes = 0
+        self._blocked = 0
+        self._closed: Exception | None = None
+        self._flushes: set[Promise[None]] = set()
+
+    def send(self, packages: Iterable[OutPackage], timeout: float | None) -> None:
+        """Put packages, in order, waiting up to `timeout` seconds in all for room (None: for ever; 0: not at all).
+
+        Raises:
+            Full: there was no room and `timeout` is 0. The packages before the one concerned are sent.
+            Timeout: there was no room in time. The packages before the one concerned are sent.
+            Closed: the sender was closed or the stack has ended.
+            StackFailed: the stack gave up.
+        """
+        deadline = None if timeout is None else self._clock.now() + timeout
+        with self._condition:
+            for package in packages:
+                if self._closed is not None or not self._has_room(package):
+                    self._wait(package, timeout, deadline)
+                self._waiting[package.target] += 1
+                self._bytes += len(package.data)
+                self._mailbox.put(package)
+
+    def flush(self) -> Promise[None]:
+        """Put a flush behind everything admitted so far and return its promise.
+
+        Raises:
+            Closed, StackFailed: as `send`.
+        """
+        promise: Promise[None] = Promise(self._clock)
+        with self._condition:
+            self._check_open()
+            self._flushes = {flush for flush in self._flushes if not flush.kept}
+            self._flushes.add(promise)
+            self._mailbox.put(FlushAll(promise))
+        return promise
+
+    def forget(self, target: Address) -> None:
+        """Put a request to forget a target behind everything admitted so far."""
+        self._mailbox.put(Forget(target))
+
+    def release(self, packages: Iterable[OutPackage]) -> None:
+        """Note that these packages wait no longer. Called by usender."""
+        with self._condition:
+            for package in packages:
+                left = self._waiting[package.target] - 1
+                if left > 0:
+                    self._waiting[package.target] = left
+                else:
+                    del self._waiting[package.target]
+                self._bytes -= len(package.data)
+            if self._blocked:
+                self._condition.notify_all()
+
+    def waiting(self, target: Address) -> int:
+        """Return how many packages of a target wait for an id."""
+        with self._condition:
+            return self._waiting.get(target, 0)
+
+    def close(self, error: Exception | None = None) -> None:
+        """Admit nothing more; callers get `error`, or else `Closed`. The first error stays, except over `Closed`."""
+        with self._condition:
+            if self._closed is None or isinstance(self._closed, Closed):
+                self._closed = error or self._closed or Closed("this sender was closed")
+            self._condition.notify_all()
+
+    def end(self, error: Exception) -> None:
+        """Close, and let those who wait for a flush know that nothing more will happen."""
+        self.close(error)
+        for promise in self._flushes:
+            promise.fail(error)
+
+    def _wait(self, package: OutPackage, timeout: float | None, deadline: float | None) -> None:
+        self._check_open()
+        if timeout != 0:
+            self._blocked += 1
+            try:
+                self._condition.wait_for(lambda: self._closed is not None or self._has_room(package), deadline)
+            finally:
+                self._blocked -= 1
+            self._check_open()
+        if not self._has_room(package):
+            waiting = self._waiting.get(package.target, 0)
+            message = f"{waiting} packages for {package.target} wait already, {self._bytes} bytes in all"
+            raise Full(message) if timeout == 0 else Timeout(f"{message}, and none left within {timeout} seconds")
+
+    def _has_room(self, package: OutPackage) -> bool:
+        return (
+            self._waiting.get(package.target, 0) < MAX_WAITING
+            and self._bytes + len(package.data) <= MAX_WAITING_BYTES
+        )
+
+    def _check_open(self) -> None:
+        if self._closed is not None:
+            raise self._closed

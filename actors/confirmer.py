@@ -1,0 +1,54 @@
+"""confirmer: sends confirmations.
+
+Owns the ids to confirm and when (`Confirmations`). When cancelled it first confirms everything it knows of.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from ..protocol.confirmations import Confirmations
+from ..protocol.messages import StillHere, ToConfirm
+from .messages import Death
+from .node import Node, Station
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .mailbox import Inbox
+
+__all__ = ["Confirmer"]
+
+
+class Confirmer(Node[Confirmations]):
+    """The node that sends control datagrams."""
+
+    handlers: ClassVar[Mapping[type, str]] = {ToConfirm: "_add", StillHere: "_still_here"}
+
+    def __init__(
+        self, station: Station[Confirmations], inbox: Inbox, generation: int, report: Callable[[Death], None]
+    ) -> None:
+        super().__init__(station, inbox, generation, report)
+        self._dsender = station.outlets["dsender"]
+
+    def _add(self, message: ToConfirm, now: float) -> None:
+        del now
+        self._state.add(message)
+
+    def _still_here(self, message: StillHere, now: float) -> None:
+        del now
+        self._state.still_here(message)
+
+    def _after(self, now: float) -> None:
+        if self._draining:
+            self._state.confirm_all()
+        else:
+            self._state.tick(now)
+
+    def _deadline(self) -> float | None:
+        return self._state.deadline()
+
+    def _emit(self) -> None:
+        self._dsender.put_all(self._state.to_dsender)
+        self._state.to_dsender.clear()
+        self._counters["confirmed"] = self._state.confirmed

@@ -1,0 +1,351 @@
+"""The user's ends: where received packages and failures wait until somebody takes them.
+
+The rules:
+
+- an end is *open*, *ended* (nothing more will come), *failed* (the stack gave up) or *closed* (the user wants nothing more).
+  What waits can be taken until the end is closed; only then, or when nothing waits, the state shows;
+- a subscriber gets everything by tell, at most 1024 items ahead of what it has handled;
+- what a subscriber had not begun to handle when it died waits for `recv` again;
+- a full package end pauses ureceiver; failures never hold up anything: there is one slot per target, a second failure
+  merges into an unread one, and payloads are kept up to 16 MiB in all.
+
+How far a subscriber has come shows when Pykka takes an item out of its envelope, so its failures stay what they are. That
+it died is learned from a probe, an ask that waits behind the items: a dead actor's inbox answers its asks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+
+from pykka import ActorRef, Future
+from pykka._envelope import Envelope  # a tell whose taking can be seen; see tests/actors/test_pykka_contract.py
+from pykka.messages import ProxyGetAttr
+
+from ..protocol.errors import Closed, PeerFailed, StackFailed, Timeout
+from ..protocol.packages import InPackage
+from .clock import Clock, Condition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..protocol.address import Address
+    from .mailbox import Mailbox
+
+T = TypeVar("T")
+
+__all__ = ["CAPACITY", "UNHANDLED", "ErrorEnd", "PackageEnd", "UserEnd"]
+
+CAPACITY: Final = 1024
+"""Packages that may wait for the user before ureceiver pauses."""
+UNHANDLED: Final = 1024
+"""Items a subscriber may have in its inbox."""
+MAX_PAYLOADS: Final = 16 * 1024 * 1024
+"""Bytes of unconfirmed packages kept for the user to look at."""
+
+
+class _State(Enum):
+    OPEN = auto()
+    ENDED = auto()
+    FAILED = auto()
+    CLOSED = auto()
+
+
+class UserEnd(Generic[T]):
+    """What the two receiving ends have in common. Thread-safe."""
+
+    def __init__(self, clock: Clock, name: str) -> None:
+        self._clock = clock
+        self._name = name
+        self._condition = Condition(clock)
+        self._state = _State.OPEN
+        self._cause: BaseException | None = None
+        self._returned: deque[T] = deque()
+        self._subscription: _Subscription[T] | None = None
+
+    # For the user.
+
+    def recv(self, timeout: float | None) -> T:
+        """Take the next item; see `PackageReceiver.recv`."""
+        return self.recv_many(1, timeout)[0]
+
+    def recv_many(self, most: int, timeout: float | None) -> list[T]:
+        """Take up to `most` items, at least one; see `PackageReceiver.recv_many`."""
+        deadline = None if timeout is None else self._clock.now() + timeout
+        with self._condition:
+            self._condition.wait_for(lambda: self._state is not _State.OPEN or self._waits(), deadline)
+            if self._state is not _State.CLOSED:
+                items = self._take_up_to(most)
+                if items:
+                    return items
+            if self._state is _State.FAILED:
+                raise StackFailed(f"the stack of this {self._name} gave up") from self._cause
+            if self._state is not _State.OPEN:
+                why = "was closed" if self._state is _State.CLOSED else "has nothing more to come: the stack has ended"
+                raise Closed(f"this {self._name} {why}")
+        raise Timeout(f"nothing came within {timeout} seconds")
+
+    def drain(self) -> list[T]:
+        """Take everything that waits."""
+        with self._condition:
+            return self._take_up_to(1 << 62) if self._state is not _State.CLOSED else []
+
+    def subscribe(self, ref: ActorRef[Any], *, keeps: object = None) -> None:
+        """Tell everything to `ref` from now on, what waits already first; `keeps` lives as long as the subscription."""
+        with self._condition:
+            if self._state is _State.CLOSED:
+                raise Closed(f"this {self._name} was closed")
+            self._subscription = _Subscription(self, ref, keeps)
+            self._tell()
+
+    def unsubscribe(self) -> None:
+        """Tell nothing more; what comes waits for `recv`."""
+        with self._condition:
+            self._subscription = None
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether there is a subscriber, as far as is known."""
+        return self._subscription is not None
+
+    @property
+    def closed(self) -> bool:
+        """Whether the user has closed this end."""
+        return self._state is _State.CLOSED
+
+    # For the stack.
+
+    def close(self) -> None:
+        """Take nothing more and drop what waits."""
+        self._leave(_State.CLOSED)
+        self._made_room()
+
+    def end(self) -> None:
+        """Note that nothing more will come."""
+        self._leave(_State.ENDED)
+
+    def fail(self, cause: BaseException) -> None:
+        """Note that the stack gave up."""
+        self._cause = cause
+        self._leave(_State.FAILED)
+
+    def _leave(self, state: _State) -> None:
+        with self._condition:
+            if self._state is _State.OPEN or state is _State.CLOSED:
+                self._state = state
+            if state is _State.CLOSED:
+                self._subscription = None
+            self._condition.notify_all()
+
+    # What the two ends differ in. All are called with the condition held.
+
+    def _pop(self) -> T | None:
+        raise NotImplementedError
+
+    def _waits(self) -> bool:
+        raise NotImplementedError
+
+    def _made_room(self) -> None:
+        """Called after items were taken."""
+
+    # Inner steps, with the condition held.
+
+    def _take_up_to(self, most: int) -> list[T]:
+        items: list[T] = []
+        while len(items) < most:
+            item = self._returned.popleft() if self._returned else self._pop()
+            if item is None:
+                break
+            items.append(item)
+        self._made_room()
+        return items
+
+    def _came(self) -> None:
+        """Hand on what has come."""
+        if self._subscription is not None:
+            self._tell()
+        else:
+            self._condition.notify_all()
+
+    def _tell(self) -> None:
+        subscription = self._subscription
+        if subscription is not None:
+            subscription.tell(self._take_up_to(UNHANDLED - len(subscription.unhandled)))
+
+    # For the subscription.
+
+    def subscriber_handled(self, subscription: _Subscription[T]) -> None:
+        """Tell more, now that the subscriber has caught up by half."""
+        with self._condition:
+            if self._subscription is subscription:
+                self._tell()
+
+    def subscriber_died(self, subscription: _Subscription[T]) -> None:
+        """Take back what the subscriber did not begin to handle."""
+        with self._condition:
+            if subscription.dead:
+                return
+            subscription.dead = True
+            self._returned.extendleft(reversed(list(subscription.unhandled)))
+            if self._subscription is subscription:
+                self._subscription = None
+                self._condition.notify_all()
+            else:
+                self._came()
+
+
+class PackageEnd(UserEnd[InPackage]):
+    """Where received packages wait."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, "receiver")
+        self._packages: deque[InPackage] = deque()
+        self._feeder: Mailbox | None = None
+
+    def put_all(self, packages: Iterable[InPackage]) -> None:
+        """Add packages. Called by ureceiver."""
+        with self._condition:
+            if self._state is not _State.CLOSED:
+                self._packages.extend(packages)
+                self._came()
+
+    def over_capacity(self, feeder: Mailbox) -> bool:
+        """Tell whether ureceiver should pause; it is woken when there is room."""
+        with self._condition:
+            full = len(self._packages) > CAPACITY and self._state is not _State.CLOSED
+            self._feeder = feeder if full else None
+            return full
+
+    def _pop(self) -> InPackage | None:
+        return self._packages.popleft() if self._packages else None
+
+    def _waits(self) -> bool:
+        return bool(self._packages or self._returned)
+
+    def _made_room(self) -> None:
+        if self._feeder is not None and (len(self._packages) <= CAPACITY or self._state is _State.CLOSED):
+            self._feeder.wake()
+            self._feeder = None
+
+
+class ErrorEnd(UserEnd[PeerFailed]):
+    """Where failures wait, one slot per target."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, "error receiver")
+        self._slots: dict[Address, PeerFailed] = {}
+        self._payloads = 0
+
+    def put(self, failure: PeerFailed) -> None:
+        """Add a failure."""
+        with self._condition:
+            unread = self._slots.pop(failure.target, None)
+            room = MAX_PAYLOADS - self._payloads
+            kept: list[Any] = []
+            for package in failure.unconfirmed:
+                room -= len(package.data)
+                if room < 0:
+                    break
+                kept.append(package)
+            self._payloads += sum(len(package.data) for package in kept)
+            before = unread.unconfirmed if unread is not None else ()
+            count = failure.count + (unread.count if unread is not None else 0)
+            self._slots[failure.target] = PeerFailed(failure.target, failure.reason, (*before, *kept), count)
+            self._came()
+
+    def leftovers(self) -> list[PeerFailed]:
+        """Take what nobody read, even from a closed end."""
+        with self._condition:
+            return self._take_up_to(1 << 62)
+
+    def _pop(self) -> PeerFailed | None:
+        if not self._slots:
+            return None
+        failure = self._slots.pop(next(iter(self._slots)))
+        self._payloads -= sum(len(package.data) for package in failure.unconfirmed)
+        return failure
+
+    def _waits(self) -> bool:
+        return bool(self._slots or self._returned)
+
+
+class _Subscription(Generic[T]):
+    """What one subscriber was told and has not begun to handle."""
+
+    def __init__(self, end: UserEnd[T], ref: ActorRef[Any], keeps: object) -> None:
+        self.unhandled: deque[T] = deque()
+        self.dead = False
+        self._end = end
+        self._ref = ref
+        self._keeps = keeps
+        self._probing = False
+
+    def tell(self, items: list[T]) -> None:
+        """Put items into the subscriber's inbox. Called with the end's condition held."""
+        if items and self._ref.is_alive():
+            self.unhandled.extend(items)
+            for item in items:
+                self._ref.actor_inbox.put(_Delivery(item, self))
+            self._probe()
+        elif items:
+            self.unhandled.extend(items)
+        # An actor that was alive after the last put will answer the probe, one that was not is known to be dead.
+        if not self._ref.is_alive():
+            self._end.subscriber_died(self)
+
+    def handled(self) -> None:
+        """Note that the subscriber begins to handle the next item. Called in its thread."""
+        self.unhandled.popleft()
+        if len(self.unhandled) == UNHANDLED // 2:
+            self._end.subscriber_handled(self)
+
+    def probe_answered(self) -> None:
+        """Note that the subscriber was alive up to the probe. Called in its thread."""
+        self._probing = False
+        if self.unhandled:
+            self._probe()
+
+    def died(self) -> None:
+        """Note that the subscriber died before it came to the probe."""
+        self._end.subscriber_died(self)
+
+    def _probe(self) -> None:
+        if not self._probing:
+            self._probing = True
+            question = ProxyGetAttr(attr_path=("actor_urn",))
+            self._ref.actor_inbox.put(Envelope(question, reply_to=cast("Future[Any]", _Answer(self))))
+
+
+class _Delivery(Envelope[Any]):
+    """A tell that notices when it is taken."""
+
+    __slots__ = ("_item", "_subscription")
+
+    def __init__(self, item: Any, subscription: _Subscription[Any]) -> None:
+        self.reply_to = None
+        self._item = item
+        self._subscription: _Subscription[Any] | None = subscription
+
+    @property
+    def message(self) -> Any:  # type: ignore[override] # taking it is the event we want to see
+        """Return the item."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            subscription.handled()
+        return self._item
+
+
+class _Answer:
+    """As much of a future as Pykka needs to answer an ask."""
+
+    def __init__(self, subscription: _Subscription[Any]) -> None:
+        self._subscription = subscription
+
+    def set(self, value: Any = None) -> None:
+        del value
+        self._subscription.probe_answered()
+
+    def set_exception(self, exc_info: Any = None) -> None:
+        del exc_info
+        self._subscription.died()

@@ -1,0 +1,224 @@
+"""The user's three ends as handles: `PackageSender`, `PackageReceiver`, `ConnErrorReceiver`.
+
+The rules:
+
+- handles are thread-safe, may be sent to other actors, and stay valid when the node behind them is restarted;
+- only here a thread of the user's ever waits, and every wait takes a timeout in seconds (None: for ever);
+- what is wrong with a package is said by the call that was given it;
+- closing is explicit and may be repeated; a closed handle raises `Closed` at once;
+- when the stack has given up, every call raises `StackFailed`, with the cause.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from ..protocol.errors import Closed, PeerFailed
+from ..protocol.packages import InPackage, OutPackage
+from .messages import EndClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from pykka import ActorProxy, ActorRef
+
+    from .admission import Admission
+    from .clock import Promise
+    from .ends import ErrorEnd, PackageEnd, UserEnd
+    from .mailbox import Mailbox
+    from .node import Node
+    from .refs import StableRef
+    from .transport import Resolver
+
+T = TypeVar("T")
+
+__all__ = ["LINGER", "ConnErrorReceiver", "PackageReceiver", "PackageSender", "StackCore"]
+
+LINGER: Final = 5.0
+"""Seconds that unconfirmed packages get after sender and errors were closed."""
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False, kw_only=True)
+class StackCore:
+    """What the handles of one stack share with its supervisor. All of it is thread-safe."""
+
+    supervisor: Mailbox
+    nodes: Mapping[str, StableRef]
+    admission: Admission
+    packages: PackageEnd
+    errors: ErrorEnd
+    resolver: Resolver
+    ended: Promise[list[PeerFailed]]
+
+
+class _Handle:
+    def __init__(self, core: StackCore, node: str, lifeline: object = None) -> None:
+        self._core = core
+        self._node = node
+        self._lifeline = lifeline
+
+    @property
+    def proxy(self) -> ActorProxy[Node[Any]]:
+        """A Pykka proxy of the node behind this handle; it stays valid when the node is restarted.
+
+        Raises:
+            pykka.ActorDeadError: the node has ended.
+        """
+        return self._core.nodes[self._node].proxy()
+
+
+class PackageSender(_Handle):
+    """Where the user sends packages."""
+
+    def send(self, package: OutPackage, timeout: float | None = None) -> None:
+        """Send a package, waiting while 1024 packages for its target wait already (or 64 MiB in all).
+
+        Args:
+            package: what to send. A host name in its target is resolved here, once.
+            timeout: seconds to wait for room; None waits for ever.
+
+        Raises:
+            Timeout: there was no room in time.
+            PackageError: the target's name is unknown, or its address family is not this stack's.
+            TypeError: it is not an `OutPackage`.
+            Closed: the handle was closed or the stack has ended.
+            StackFailed: the stack gave up.
+        """
+        self._core.admission.send((self._checked(package),), timeout)
+
+    def try_send(self, package: OutPackage) -> None:
+        """Send a package without waiting.
+
+        Raises:
+            Full: there is no room.
+            PackageError, TypeError, Closed, StackFailed: as `send`.
+        """
+        self._core.admission.send((self._checked(package),), 0)
+
+    def send_many(self, packages: Iterable[OutPackage], timeout: float | None = None) -> None:
+        """Send packages in order; cheaper than one by one. If it raises, those before the one concerned are sent.
+
+        Args:
+            packages: what to send.
+            timeout: seconds to wait for room, in all.
+
+        Raises:
+            Timeout, PackageError, TypeError, Closed, StackFailed: as `send`. Unsuitable packages are found before
+                anything is sent.
+        """
+        self._core.admission.send([self._checked(package) for package in packages], timeout)
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until everything sent so far is confirmed or given up (errors tell which).
+
+        Raises:
+            Timeout: it took longer than `timeout` seconds.
+            Closed, StackFailed: as `send`.
+        """
+        self._core.admission.flush().get(timeout)
+
+    def close(self) -> None:
+        """Send nothing more. What was sent is still delivered."""
+        self._close(LINGER)
+
+    def _close(self, linger: float) -> None:
+        self._core.admission.close()
+        self._core.supervisor.put(EndClosed("sender", linger))
+
+    def _checked(self, package: OutPackage) -> OutPackage:
+        if type(package) is not OutPackage:
+            raise TypeError(f"an OutPackage can be sent, not {type(package).__name__}")
+        return self._core.resolver.resolved(package)
+
+
+class _Receiver(_Handle, Generic[T]):
+    _end: UserEnd[T]
+
+    def recv(self, timeout: float | None = None) -> T:
+        """Take the next one.
+
+        Args:
+            timeout: seconds to wait; None waits for ever, 0 not at all.
+
+        Raises:
+            Timeout: none came in time.
+            Closed: the handle was closed; or the stack has ended and everything was taken.
+            StackFailed: the stack gave up and everything was taken.
+        """
+        return self._end.recv(timeout)
+
+    def drain(self) -> list[T]:
+        """Take everything that waits, perhaps nothing, without waiting."""
+        return self._end.drain()
+
+    def subscribe(self, ref: ActorRef[Any]) -> None:
+        """Tell each one to an actor from now on, those that wait already first.
+
+        At most 1024 are in the actor's inbox and not handled yet. If the actor dies, those it did not begin to handle wait for
+        `recv`. There is one subscriber at a time: subscribing again replaces it. A subscription keeps the handle open.
+
+        Raises:
+            Closed: the handle was closed.
+        """
+        self._end.subscribe(ref, keeps=self._lifeline)
+
+    def unsubscribe(self) -> None:
+        """Tell nothing more; what comes waits for `recv`."""
+        self._end.unsubscribe()
+
+    def __iter__(self) -> Iterator[T]:
+        """Iterate until the handle is closed or the stack has ended.
+
+        Raises:
+            StackFailed: the stack gave up.
+        """
+        while True:
+            try:
+                item = self.recv()
+            except Closed:
+                return
+            yield item
+
+
+class PackageReceiver(_Receiver[InPackage]):
+    """Where the user takes the packages that arrived."""
+
+    def __init__(self, core: StackCore, node: str, lifeline: object = None) -> None:
+        super().__init__(core, node, lifeline)
+        self._end = core.packages
+
+    def recv_many(self, most: int, timeout: float | None = None) -> list[InPackage]:
+        """Take up to `most` packages, at least one; cheaper than one by one.
+
+        Raises:
+            ValueError: `most` is less than 1.
+            Timeout, Closed, StackFailed: as `recv`.
+        """
+        if most < 1:
+            raise ValueError(f"at least one package has to be asked for, not {most!r}")
+        return self._end.recv_many(most, timeout)
+
+    def close(self) -> None:
+        """Receive nothing more. What waits is dropped; what arrives from now on is not confirmed."""
+        self._close(LINGER)
+
+    def _close(self, linger: float) -> None:
+        self._core.packages.close()
+        self._core.supervisor.put(EndClosed("receiver", linger))
+
+
+class ConnErrorReceiver(_Receiver[PeerFailed]):
+    """Where the user learns which peers have failed. Nobody has to read it: unread failures hold up nothing."""
+
+    def __init__(self, core: StackCore, node: str, lifeline: object = None) -> None:
+        super().__init__(core, node, lifeline)
+        self._end = core.errors
+
+    def close(self) -> None:
+        """Hear of no more failures. Once the sender is closed too, unconfirmed packages get 5 seconds more."""
+        self._close(LINGER)
+
+    def _close(self, linger: float) -> None:
+        self._core.errors.close()
+        self._core.supervisor.put(EndClosed("errors", linger))

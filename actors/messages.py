@@ -1,0 +1,84 @@
+"""What a node finds in its inbox besides Pykka's own messages and the protocol's (see `packhorse.protocol.messages`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from ..protocol.address import Address
+from .clock import Promise
+
+__all__ = ["Abandoned", "Batch", "Cancel", "Death", "EndClosed", "FlushAll", "Forget", "GiveUpAt", "Poisoned", "Readable", "Tick"]
+
+
+class Batch(msgspec.Struct, frozen=True, gc=False):
+    """Everything that waited in the mailbox, up to the next ask or tell."""
+
+    items: Iterator[Any]
+
+
+class Tick(msgspec.Struct, frozen=True, gc=False):
+    """The node's deadline has passed."""
+
+
+class Readable(msgspec.Struct, frozen=True, gc=False):
+    """The socket has datagrams (dreceiver only)."""
+
+
+class Cancel(msgspec.Struct, frozen=True, gc=False):
+    """Nothing more will come that must be handled; end when your stop rule is met. Comes once per incarnation."""
+
+
+class Poisoned(msgspec.Struct, frozen=True):
+    """This item crashed the node before; save of it what can be saved."""
+
+    item: Any
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """User -> usender, ureceiver: forget the numbering of this peer."""
+
+    target: Address
+
+
+class FlushAll(msgspec.Struct, frozen=True):
+    """User -> usender: keep this promise when everything sent so far is confirmed or given up."""
+
+    promise: Promise[None]
+
+
+class GiveUpAt(msgspec.Struct, frozen=True):
+    """Supervisor -> resender: fail at this time whatever is still unconfirmed."""
+
+    deadline: float
+
+
+class EndClosed(msgspec.Struct, frozen=True):
+    """Handle -> supervisor: the user closed an end. Unconfirmed packages get `linger` seconds from now."""
+
+    end: str
+    linger: float
+
+
+class Abandoned(msgspec.Struct, frozen=True):
+    """Finalizer -> supervisor: all handles of the stack are garbage."""
+
+
+class Death(msgspec.Struct, frozen=True):
+    """Incarnation -> supervisor: its only death notice.
+
+    Attributes:
+        node: name of the node.
+        generation: which incarnation it was.
+        phase: what it was doing: `start`, `run` or `stop`.
+        cause: the exception that it died of; None if it ended as it should.
+        poisoned: the item that was being handled, if any.
+    """
+
+    node: str
+    generation: int
+    phase: str
+    cause: BaseException | None
+    poisoned: Any

@@ -1,0 +1,45 @@
+"""sreceiver: handles control datagrams, which are confirmations.
+
+Keeps nothing. When cancelled it ends at once: the resender, the only one who wants to know, has ended before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from ..protocol.header import unpack_confirmation
+from ..protocol.messages import Confirmed, Received
+from .messages import Death
+from .node import Node, Station
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .mailbox import Inbox
+
+__all__ = ["SReceiver"]
+
+
+class SReceiver(Node[None]):
+    """The node that reads control datagrams."""
+
+    handlers: ClassVar[Mapping[type, str]] = {Received: "_received"}
+
+    def __init__(
+        self, station: Station[None], inbox: Inbox, generation: int, report: Callable[[Death], None]
+    ) -> None:
+        super().__init__(station, inbox, generation, report)
+        self._resender = station.outlets["resender"]
+        self._confirmed: list[Confirmed] = []
+
+    def _received(self, received: Received, now: float) -> None:
+        del now
+        buffer, size = received.buffer, received.size
+        self._confirmed += [
+            Confirmed(received.source, unpack_confirmation(buffer[start : start + size]), received.time)
+            for start in range(0, len(buffer), size)
+        ]
+
+    def _emit(self) -> None:
+        self._resender.put_all(self._confirmed)
+        self._confirmed.clear()

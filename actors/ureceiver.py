@@ -1,0 +1,82 @@
+"""ureceiver: hands packages to the user.
+
+Owns what was received from each source (`Receiving`). Hands a package over before confirmer hears of it. Takes no data while
+the user is behind; if that lasts, the senders are told that we live. When cancelled it ends at once: what the user will not
+take must not be confirmed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from ..protocol.messages import Received, StillHere
+from ..protocol.receiving import Receiving
+from .messages import Death, Forget
+from .node import Node, Station
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .ends import PackageEnd
+    from .mailbox import Inbox
+
+__all__ = ["UReceiver"]
+
+STILL_HERE: Final = 1.0
+"""Seconds that packages wait for the user before their senders are told that we live, and between two such words."""
+
+
+class UReceiver(Node[Receiving]):
+    """The node behind `PackageReceiver`."""
+
+    handlers: ClassVar[Mapping[type, str]] = {Received: "_received", Forget: "_forget"}
+
+    def __init__(
+        self,
+        station: Station[Receiving],
+        inbox: Inbox,
+        generation: int,
+        report: Callable[[Death], None],
+        *,
+        packages: PackageEnd,
+    ) -> None:
+        super().__init__(station, inbox, generation, report)
+        self._packages = packages
+        self._confirmer = station.outlets["confirmer"]
+        inbox.pause_tick = STILL_HERE
+
+    def _received(self, received: Received, now: float) -> None:
+        del now
+        if not self._packages.closed:
+            self._state.received(received)
+
+    def _forget(self, forget: Forget, now: float) -> None:
+        del now
+        self._state.forget(forget.target)
+
+    def _after(self, now: float) -> None:
+        self._state.tick(now)
+        paused_since = self._inbox.paused_since
+        if paused_since is not None and now >= paused_since + STILL_HERE:
+            waiting = {item.source for item in self._station.mailbox.waiting() if type(item) is Received}
+            if waiting:
+                self._confirmer.put(StillHere(sorted(waiting)))
+
+    def _deadline(self) -> float | None:
+        deadline = self._state.deadline()
+        if self._inbox.paused_since is None:
+            return deadline
+        still_here = self._clock.now() + STILL_HERE
+        return still_here if deadline is None else min(deadline, still_here)
+
+    def _emit(self) -> None:
+        state = self._state
+        if state.to_user:
+            self._packages.put_all(state.to_user)
+            state.to_user.clear()
+        self._confirmer.put_all(state.to_confirmer)
+        state.to_confirmer.clear()
+        counters = self._counters
+        counters["duplicates"] = state.duplicates
+        counters["refused"] = state.refused
+        counters["kept"] = state.kept

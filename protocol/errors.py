@@ -1,0 +1,120 @@
+"""The exceptions of packhorse: one tree that says who is at fault.
+
+| raised                          | at fault        | meaning                                             |
+|---------------------------------|-----------------|-----------------------------------------------------|
+| `PackageError`, `EncodeError`   | the caller      | this package or message cannot be sent as it is     |
+| `Closed`                        | the caller      | the handle was closed, or the stack has ended       |
+| `Full`, `Timeout`               | nobody, for now | try again later                                     |
+| `DecodeError`                   | the other side  | these bytes are not a message of the expected type  |
+| `PeerFailed`                    | the other side  | a peer did not confirm; handed out, seldom raised   |
+| `StackFailed`                   | packhorse       | the stack gave up; its cause is `__cause__`         |
+"""
+
+from __future__ import annotations
+
+import builtins
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .address import Address
+    from .packages import OutPackage
+
+__all__ = [
+    "Closed",
+    "DecodeError",
+    "EncodeError",
+    "FailureReason",
+    "Full",
+    "PackageError",
+    "PackhorseError",
+    "PeerFailed",
+    "StackFailed",
+    "Timeout",
+]
+
+
+class PackhorseError(Exception):
+    """Base of every exception that packhorse defines."""
+
+
+class Closed(PackhorseError):  # noqa: N818 - the state is the message
+    """The handle was closed, or its stack has ended."""
+
+
+class Full(PackhorseError):  # noqa: N818 - named as in queue
+    """There is no room for this package right now."""
+
+
+class Timeout(PackhorseError, TimeoutError):  # noqa: N818 - named as in pykka
+    """What was waited for did not happen within the timeout."""
+
+
+class StackFailed(PackhorseError):  # noqa: N818 - the event is the message
+    """The stack gave up; `__cause__` says why. Start a new one."""
+
+
+class PackageError(PackhorseError, ValueError):
+    """The package cannot be sent: empty, too large, or for an impossible target."""
+
+
+class EncodeError(PackhorseError, ValueError):
+    """The message does not fit the type it should be encoded as."""
+
+
+class DecodeError(PackhorseError, ValueError):
+    """The bytes are not a message of the expected type.
+
+    Attributes:
+        offset: where in the package the broken message, or the broken part of it, begins (bytes).
+    """
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(f"{message} (at offset {offset})")
+        self.offset = offset
+
+
+class FailureReason(StrEnum):
+    """Why packages for a peer were given up."""
+
+    SILENT = "silent"
+    """No control datagram for the give-up time while packages waited for confirmation."""
+    UNCONFIRMED = "unconfirmed"
+    """The peer answers, but one package was sent again and again and never confirmed."""
+    CLOSED = "closed"
+    """The stack was closed before the peer had confirmed everything."""
+    FORGOTTEN = "forgotten"
+    """The user asked the stack to forget the peer."""
+    POISONED = "poisoned"
+    """Handling these packages crashed a node."""
+
+
+class PeerFailed(PackhorseError, builtins.ConnectionError):  # noqa: N818 - the event is the message
+    """Packages for a peer were given up.
+
+    A package listed here **may have been delivered** all the same (its confirmation may be what was lost), and
+    may still be delivered when the program sends to this target again. It is never delivered twice.
+
+    Attributes:
+        target: address of the peer.
+        reason: why packhorse gave up.
+        unconfirmed: the packages, oldest first. Payloads are kept up to 16 MiB in all; packages beyond that are
+            only counted.
+        count: how many packages were given up, including those not kept.
+    """
+
+    def __init__(
+        self,
+        target: Address,
+        reason: FailureReason,
+        unconfirmed: Sequence[OutPackage] = (),
+        count: int | None = None,
+    ) -> None:
+        self.target = target
+        self.reason = reason
+        self.unconfirmed = tuple(unconfirmed)
+        self.count = len(self.unconfirmed) if count is None else count
+        noun = "package" if self.count == 1 else "packages"
+        super().__init__(f"{target[0]} port {target[1]} failed ({reason}), {self.count} {noun} unconfirmed")

@@ -1,0 +1,126 @@
+"""The four bytes in front of every datagram, and ids on the circle.
+
+| bits of the first byte | meaning                                                                      |
+|------------------------|------------------------------------------------------------------------------|
+| `1000_0000`            | control datagram; the byte must then be exactly `0x80`                       |
+| `0110_0000`            | reliability: 00 unreliable, 01 unordered, 10 semi-ordered, 11 invalid        |
+| `0001_0000`            | set: for the server; clear: for the other players                            |
+| `0000_1111`            | sent as zero, ignored on receipt                                             |
+
+Three bytes of big-endian id follow. Ids wrap from 0xFFFFFF to 0 and are compared on the circle: the nearer way round
+wins. Inside packhorse a reliable package has a *number* that never wraps; its id is the number's low 24 bits. The
+circle matters only where an id comes in: `unwrap` turns it into the nearest number, and from there `<` is enough.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+__all__ = [
+    "CONTROL",
+    "HEADER_SIZE",
+    "ID_MASK",
+    "KINDS",
+    "MAX_CONFIRMED",
+    "MAX_DATAGRAM",
+    "MAX_PAYLOAD",
+    "Kind",
+    "Peers",
+    "Reliability",
+    "pack_confirmation",
+    "pack_header",
+    "unpack_confirmation",
+    "unpack_header",
+    "unwrap",
+]
+
+HEADER_SIZE: Final = 4
+"""Bytes before the payload."""
+MAX_DATAGRAM: Final = 508
+"""Bytes of the largest datagram that no network has to fragment (wire specification)."""
+MAX_PAYLOAD: Final = MAX_DATAGRAM - HEADER_SIZE
+"""Bytes of the largest payload: 504."""
+ID_SIZE: Final = 3
+ID_MASK: Final = 0xFFFFFF
+HALF_CIRCLE: Final = 0x800000
+MAX_CONFIRMED: Final = MAX_PAYLOAD // ID_SIZE
+"""Ids that fit one control datagram: 168."""
+
+CONTROL: Final = 0x80
+RELIABILITY_BITS: Final = 0x60
+PEERS_BIT: Final = 0x10
+
+
+class Reliability(IntEnum):
+    """What is promised of a package. The values are the bits on the wire."""
+
+    UNRELIABLE = 0x00
+    """May be lost, doubled or reordered."""
+    UNORDERED = 0x20
+    """Delivered exactly once, in any order."""
+    SEMI_ORDERED = 0x40
+    """Delivered exactly once, after every reliable package that was sent to the same target before it."""
+
+
+class Peers(IntEnum):
+    """Who a package is for. The values are the bits on the wire; the meaning is the application's."""
+
+    PLAYERS = 0x00
+    """The other players."""
+    SERVER = 0x10
+    """The server."""
+
+
+class Kind(IntEnum):
+    """What a datagram is, judged by its first byte."""
+
+    INVALID = 0
+    PACKAGE = 1
+    CONTROL = 2
+
+
+def _kind(flags: int) -> Kind:
+    if flags & CONTROL:
+        return Kind.CONTROL if flags == CONTROL else Kind.INVALID
+    return Kind.INVALID if flags & RELIABILITY_BITS == RELIABILITY_BITS else Kind.PACKAGE
+
+
+KINDS: Final = tuple(_kind(flags) for flags in range(256))
+"""The kind of a datagram for every value of its first byte."""
+
+_RELIABILITIES: Final = {member.value: member for member in Reliability}
+_CONTROL_HEADER: Final = bytes([CONTROL, 0, 0, 0])
+
+
+def pack_header(reliability: Reliability, peers: Peers, number: int) -> bytes:
+    """Make the header of a package; only the low 24 bits of `number` travel."""
+    return ((reliability | peers) << 24 | number & ID_MASK).to_bytes(HEADER_SIZE, "big")
+
+
+def unpack_header(datagram: bytes) -> tuple[Reliability, Peers, int]:
+    """Read reliability, peers and id from a datagram whose kind is `Kind.PACKAGE`."""
+    flags = datagram[0]
+    peers = Peers.SERVER if flags & PEERS_BIT else Peers.PLAYERS
+    return _RELIABILITIES[flags & RELIABILITY_BITS], peers, int.from_bytes(datagram[1:HEADER_SIZE], "big")
+
+
+def pack_confirmation(ids: list[int]) -> bytes:
+    """Make one control datagram that confirms at most `MAX_CONFIRMED` ids; with none it says only "I live"."""
+    return _CONTROL_HEADER + b"".join([number.to_bytes(ID_SIZE, "big") for number in ids])
+
+
+def unpack_confirmation(datagram: bytes) -> list[int]:
+    """Read the ids that a control datagram confirms; a trailing fragment of 1 or 2 bytes is ignored."""
+    end = len(datagram) - (len(datagram) - HEADER_SIZE) % ID_SIZE
+    return [
+        int.from_bytes(datagram[start : start + ID_SIZE], "big") for start in range(HEADER_SIZE, end, ID_SIZE)
+    ]
+
+
+def unwrap(wire_id: int, near: int) -> int:
+    """Return the number closest to `near` whose low 24 bits are `wire_id`.
+
+    The result may be negative, which stands for an id before the very first one.
+    """
+    return near + ((wire_id - near + HALF_CIRCLE) & ID_MASK) - HALF_CIRCLE

@@ -1,0 +1,152 @@
+"""What the two halves of a peer tell each other.
+
+The sending half of a stack is split between `Numbering` (the usender) and `Redelivery` (the resender), the receiving half
+between `Receiving` (the ureceiver) and `Confirmations` (the confirmer). They share nothing and are joined only by these
+messages, so a simulation that carries them about tests the split that runs.
+
+Three habits:
+
+- messages carry *runs*, not packages: consecutive packages of one target travel together;
+- a *number* is a package id that never wraps (see `header`); only what comes off the wire is a 24-bit *id*;
+- every message about one target's numbering carries its *life*. A life begins with a peer's first package and ends when
+  the peer fails or is forgotten; what speaks of an older life is not mistaken for news.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from .address import Address
+from .packages import OutPackage
+
+__all__ = [
+    "Confirmed",
+    "Datagrams",
+    "Dropped",
+    "Expired",
+    "Failed",
+    "Flush",
+    "Forgotten",
+    "Grant",
+    "Received",
+    "Revive",
+    "Sent",
+    "StillHere",
+    "ToConfirm",
+]
+
+
+class Datagrams(msgspec.Struct, frozen=True):
+    """Any half -> dsender: datagrams for one target, to be sent in this order."""
+
+    target: Address
+    datagrams: list[bytes]
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """Numbering -> Redelivery: these datagrams got the numbers from `first` on and are about to be sent."""
+
+    target: Address
+    life: int
+    first: int
+    datagrams: list[bytes]
+    time: float
+
+
+class Revive(msgspec.Struct, frozen=True):
+    """Numbering -> Redelivery: the user sends again to a peer that had failed; `life` is the new one.
+
+    `next` is the number its next package will get. The packages given up go first; the answer is a `Grant`, or
+    `Expired` if the peer was forgotten meanwhile.
+    """
+
+    target: Address
+    life: int
+    next: int
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """Numbering -> Redelivery, in answer to `Failed`: the packages of that life that still waited for a number."""
+
+    target: Address
+    life: int
+    packages: list[OutPackage]
+
+
+class Forgotten(msgspec.Struct, frozen=True):
+    """Numbering -> Redelivery: the user asked to forget the target; these packages still waited for a number."""
+
+    target: Address
+    life: int
+    packages: list[OutPackage]
+
+
+class Flush(msgspec.Struct, frozen=True):
+    """Numbering -> Redelivery: say when, for every target, all numbers below its mark are confirmed or given up.
+
+    `marks` maps each target to its life and mark. `token` comes back unchanged.
+    """
+
+    marks: dict[Address, tuple[int, int]]
+    token: object
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """Redelivery -> Numbering: numbers below `limit` may be given. Absolute, so the latest one heals any lost one."""
+
+    target: Address
+    life: int
+    limit: int
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """Redelivery -> Numbering: the peer has failed and this life is over; answer with `Dropped`."""
+
+    target: Address
+    life: int
+
+
+class Expired(msgspec.Struct, frozen=True):
+    """Redelivery -> Numbering: nothing is known of the target any more; if `next` is still right, start at 0."""
+
+    target: Address
+    life: int
+    next: int
+
+
+class Confirmed(msgspec.Struct, frozen=True):
+    """sreceiver -> Redelivery: one control datagram arrived, listing these ids."""
+
+    source: Address
+    ids: list[int]
+    time: float
+
+
+class Received(msgspec.Struct, frozen=True):
+    """dreceiver -> Receiving: datagrams of packages from one source, as one receive brought them.
+
+    They lie in `buffer` one behind the other, each `size` bytes long; only the last may be shorter.
+    """
+
+    source: Address
+    size: int
+    buffer: bytes
+    time: float
+
+
+class ToConfirm(msgspec.Struct, frozen=True):
+    """Receiving -> Confirmations: ids to confirm, in order of arrival.
+
+    `urgent` says that something arrived doubled or out of order, so that the sender may be about to send again.
+    """
+
+    source: Address
+    ids: list[int]
+    urgent: bool
+    time: float
+
+
+class StillHere(msgspec.Struct, frozen=True):
+    """Receiving -> Confirmations: the user is slow and packages of these sources wait; tell them that we live."""
+
+    sources: list[Address]

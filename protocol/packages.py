@@ -1,0 +1,129 @@
+"""Packages: what users send and receive.
+
+The rules:
+
+- a package has 1 to 504 bytes of data; both limits are checked where the package is made;
+- a package has one target, brought into canonical form where the package is made (see `address`); a host name stays
+  as it is until the package is sent, and is resolved there;
+- what arrives may be empty: the wire allows it, and nothing that arrives raises.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from .address import Address, canonical, check_port, check_target, is_numeric
+from .codecs import Codec, msgpack
+from .decoder import MessageDecoder
+from .errors import PackageError
+from .header import MAX_PAYLOAD, Peers, Reliability
+
+__all__ = ["InPackage", "OutPackage", "normalized"]
+
+T = TypeVar("T")
+
+_KNOWN_LIMIT = 4096
+_known: dict[Any, Address] = {}
+
+
+def normalized(target: object) -> Address:
+    """Bring a user's `(host, port)` into canonical form, as far as that is possible without resolving names.
+
+    Raises:
+        TypeError: it is not a tuple of a host and a port.
+        PackageError: no package can be sent there (see `address`).
+    """
+    if not isinstance(target, tuple) or len(target) not in (2, 4):  # pyright: ignore[reportUnknownArgumentType]
+        raise TypeError(f"a target is a tuple (host, port), or IPv6's (host, port, flow, scope), not {target!r}")
+    parts: tuple[Any, ...] = target
+    host, port = parts[0], parts[1]
+    if not isinstance(host, str) or not host:
+        raise TypeError(f"a target's host is a non-empty str, not {host!r}")
+    check_port(port)
+    if not is_numeric(host):
+        return host, port
+    return check_target(canonical(host, port, parts[3] if len(parts) > 2 else 0))  # noqa: PLR2004 - IPv6
+
+
+class OutPackage(msgspec.Struct, frozen=True, gc=False):
+    """A package to send.
+
+    Attributes:
+        data: the payload, 1 to 504 bytes.
+        reliability: what is promised of it.
+        peers: whom it is for.
+        target: where to: `(host, port)`.
+
+    Raises:
+        PackageError: the data is empty or over 504 bytes, or nothing can be sent to the target.
+        TypeError: an argument has the wrong type.
+    """
+
+    data: bytes
+    reliability: Reliability
+    peers: Peers
+    target: Address
+
+    def __post_init__(self) -> None:
+        data = self.data
+        if type(data) is not bytes:
+            raise TypeError(f"a package's data is bytes, not {type(data).__name__}")
+        if not 0 < len(data) <= MAX_PAYLOAD:
+            raise PackageError(f"a package carries 1 to {MAX_PAYLOAD} bytes of data, not {len(data)}")
+        if type(self.reliability) is not Reliability:
+            raise TypeError(f"reliability is a packhorse.Reliability, not {self.reliability!r}")
+        if type(self.peers) is not Peers:
+            raise TypeError(f"peers is a packhorse.Peers, not {self.peers!r}")
+        try:
+            target = _known.get(self.target)
+        except TypeError:
+            target = None
+        if target is None:
+            target = normalized(self.target)
+            if len(_known) >= _KNOWN_LIMIT:
+                _known.clear()
+            _known[self.target] = target
+        if target is not self.target:
+            msgspec.structs.force_setattr(self, "target", target)
+
+    @classmethod
+    def encode(
+        cls,
+        message: object,
+        reliability: Reliability,
+        peers: Peers,
+        target: Address,
+        *,
+        codec: Codec = msgpack,
+    ) -> OutPackage:
+        """Make a package of a single message; `PackageBuilder` packs several into one.
+
+        Raises:
+            PackageError: the encoded message is over 504 bytes.
+            EncodeError: the codec cannot encode the message.
+        """
+        return cls(codec.encode(message), reliability, peers, target)
+
+
+class InPackage(msgspec.Struct, frozen=True, gc=False):
+    """A package that was received.
+
+    Attributes:
+        data: the payload, 0 to 504 bytes.
+        reliability: what its sender asked for.
+        peers: whom its sender meant it for.
+        source: address of its sender, in canonical form.
+        time: when it was received, in `time.monotonic` seconds of this machine (of the stack's clock).
+    """
+
+    data: bytes
+    reliability: Reliability
+    peers: Peers
+    source: Address
+    time: float
+
+    def decode(self, message_type: type[T], *, codec: Codec = msgpack) -> MessageDecoder[T]:
+        """Iterate over the messages in this package; see `MessageDecoder`."""
+        return MessageDecoder(self.data, message_type, codec=codec)

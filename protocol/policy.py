@@ -1,0 +1,99 @@
+"""When to send again, when to give up, when to confirm: the choices the wire leaves open.
+
+| policy                     | sends again after                                  | gives a peer up                          |
+|----------------------------|----------------------------------------------------|------------------------------------------|
+| `ResendPolicy()`           | RTO by RFC 6298, doubled with every copy, at most  | after 20 s of silence, or when a package |
+|                            | 1 s (or RTO, if that is longer)                    | is 60 s old with ten copies sent         |
+| `ResendPolicy.original()`  | 220 ms * 2^n and up to half of that on top,        | at the end of the sixth wait             |
+|                            | n = 0, 1, 2, ...                                   |                                          |
+
+Silence is counted from the later of the peer's last control datagram and the first sending of its oldest
+unconfirmed package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["ConfirmPolicy", "ResendPolicy"]
+
+ORIGINAL_BASE: Final = 0.22
+ORIGINAL_COPIES: Final = 6
+ORIGINAL_LONGEST: Final = 60.0
+"""Seconds, more than the six waits can take together: only they fail a peer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResendPolicy:
+    """When an unconfirmed package is sent again and when its peer is given up. All times in seconds.
+
+    Attributes:
+        longest_wait: no two copies of a package are further apart than this, unless the round trip is.
+        silence: a peer that sent no control datagram for so long, while packages waited for one, has failed.
+        age: a package so old, of which `copies` copies were sent, fails its peer even if the peer still answers.
+        copies: see `age`.
+    """
+
+    longest_wait: float = 1.0
+    silence: float = 20.0
+    age: float = 60.0
+    copies: int = 10
+
+    @staticmethod
+    def original() -> ResendPolicy:
+        """Return the schedule of the protocol's original, for comparison and for tests against recorded traffic."""
+        return _OriginalPolicy(silence=ORIGINAL_LONGEST)
+
+    def wait(self, copies: int, timeout: float, jitter: float) -> float:
+        """Return the seconds to wait for a confirmation after the given number of copies was sent.
+
+        Args:
+            copies: copies sent so far, at least 1.
+            timeout: RTO of the peer, in seconds.
+            jitter: a uniformly random number from 0 to 1.
+        """
+        del jitter
+        return min(timeout * 2 ** (copies - 1), max(timeout, self.longest_wait))
+
+    def exhausted(self, copies: int, age: float) -> bool:
+        """Tell whether a package, `age` seconds after its first copy was sent, should not get another one."""
+        return copies >= self.copies and age >= self.age
+
+
+class _OriginalPolicy(ResendPolicy):
+    __slots__ = ()
+
+    def wait(self, copies: int, timeout: float, jitter: float) -> float:
+        del timeout
+        return ORIGINAL_BASE * 2 ** (copies - 1) * (1 + jitter / 2)
+
+    def exhausted(self, copies: int, age: float) -> bool:
+        del age
+        return copies >= ORIGINAL_COPIES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmPolicy:
+    """When received packages are confirmed.
+
+    Attributes:
+        delay: a package is confirmed at most so many seconds after it came. The wire allows up to 0.1.
+        count: as many ids as this are confirmed without waiting any longer.
+        urgent: confirm at once what came doubled or out of order, because its sender may be about to send again.
+    """
+
+    delay: float = 0.005
+    count: int = 32
+    urgent: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.delay <= 0.1:  # noqa: PLR2004 - the wire's limit, named in the message
+            raise ValueError(f"a confirmation may wait 0 to 0.1 seconds, not {self.delay!r}")
+        if self.count < 1:
+            raise ValueError(f"count is at least 1, not {self.count!r}")
+
+    @staticmethod
+    def original() -> ConfirmPolicy:
+        """Return the habit of the protocol's original: everything 100 ms after the oldest."""
+        return ConfirmPolicy(delay=0.1, count=1 << 62, urgent=False)

@@ -1,0 +1,180 @@
+"""The receiving half of a peer, first part: what is new and what may be delivered (the ureceiver's state).
+
+The rules (protocol/README.md has them in full):
+
+- unreliable packages are delivered as they come;
+- of each source the *next* expected number is kept, and the *holes* below it. A number at or above next opens holes for
+  what it skipped; one that fills a hole is new; any other is a duplicate;
+- a package that would make more than 1024 holes is refused: not delivered, not confirmed. The first package of a source is
+  judged as if 0 had been expected;
+- everything new or doubled is confirmed, the doubled because its confirmation may be what was lost;
+- an unordered package that is new is delivered at once, a semi-ordered one as soon as no hole is left below it. Until then
+  it is *kept*; at most 1024 are kept per source, then further ones are refused;
+- a source with nothing kept is forgotten after `MEMORY` of silence and a `MARGIN` on top. Senders forget after
+  `MEMORY` and then start at 0, so within the margin what would be a duplicate or refused begins a new numbering.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from .ageing import Ageing
+from .header import HEADER_SIZE, Reliability, unpack_header, unwrap
+from .messages import Received, ToConfirm
+from .packages import InPackage
+from .redelivery import MEMORY
+
+if TYPE_CHECKING:
+    from .address import Address
+
+__all__ = ["MARGIN", "MAX_HOLES", "MAX_KEPT", "Receiving"]
+
+MAX_HOLES: Final = 1024
+MAX_KEPT: Final = 1024
+MARGIN: Final = 60.0
+"""Seconds by which the receiving half outlives the sending half: as long as a package may stay unconfirmed."""
+
+
+@dataclass(slots=True)
+class _Source:
+    heard: float
+    next: int | None = None
+    """The number after the highest one seen; None before the first."""
+    holes: dict[int, None] = field(default_factory=dict[int, None])
+    """Missing numbers below `next`, in ascending order (they are only ever added at the upper end)."""
+    kept: dict[int, InPackage] = field(default_factory=dict[int, InPackage])
+    kept_order: list[int] = field(default_factory=list[int])
+    """The numbers in `kept`, as a heap."""
+
+
+class Receiving:
+    """Tells new packages from duplicates and puts semi-ordered ones in order.
+
+    Every package is judged first; then state and outputs change together.
+
+    Attributes:
+        to_user: packages to deliver. They must be passed on before `to_confirmer`, or a crash in between could lose
+            what was confirmed.
+        to_confirmer: ids to confirm.
+        refused: how many packages were refused so far.
+        duplicates: how many packages came again so far.
+        kept: how many packages are kept at the moment.
+    """
+
+    def __init__(self) -> None:
+        self.to_user: list[InPackage] = []
+        self.to_confirmer: list[ToConfirm] = []
+        self.refused = 0
+        self.duplicates = 0
+        self.kept = 0
+        self._sources: dict[Address, _Source] = {}
+        self._ageing: Ageing[Address] = Ageing()
+
+    def received(self, received: Received) -> None:
+        """Take a run of datagrams, all of which are packages."""
+        buffer, size = received.buffer, received.size
+        if len(buffer) <= size:
+            self._package(received.source, buffer, received.time)
+            return
+        for start in range(0, len(buffer), size):
+            self._package(received.source, buffer[start : start + size], received.time)
+
+    def forget(self, source: Address) -> None:
+        """Forget the numbering of a source; what is kept of it is dropped, its next package is judged against 0."""
+        forgotten = self._sources.get(source)
+        if forgotten is not None:
+            self._restart(forgotten)
+
+    def deadline(self) -> float | None:
+        """Return when `tick` wants to be called next, or None."""
+        return self._ageing.deadline()
+
+    def tick(self, now: float) -> None:
+        """Forget sources that were silent for long."""
+
+        def look(address: Address) -> float | None:
+            source = self._sources[address]
+            if source.kept or now < source.heard + MEMORY + MARGIN:
+                return max(now, source.heard) + MEMORY + MARGIN
+            del self._sources[address]
+            return None
+
+        self._ageing.collect(now, look)
+
+    def _package(self, address: Address, datagram: bytes, time: float) -> None:
+        reliability, peers, wire_id = unpack_header(datagram)
+        package = InPackage(datagram[HEADER_SIZE:], reliability, peers, address, time)
+        if reliability is Reliability.UNRELIABLE:
+            self.to_user.append(package)
+            return
+        source = self._sources.get(address)
+        if source is None:
+            source = self._sources[address] = _Source(time)
+            self._ageing.add(address, time + MEMORY + MARGIN)
+        elif time - source.heard >= MEMORY and not self._continues(source, wire_id):
+            self._restart(source)
+        source.heard = time
+        number = wire_id if source.next is None else unwrap(wire_id, source.next)
+        self._reliable(source, number, wire_id, package)
+
+    def _continues(self, source: _Source, wire_id: int) -> bool:
+        """Tell whether the id is new and acceptable in the source's present numbering."""
+        if source.next is None:
+            return False
+        number = unwrap(wire_id, source.next)
+        return number in source.holes or 0 <= number - source.next <= MAX_HOLES - len(source.holes)
+
+    def _restart(self, source: _Source) -> None:
+        self.kept -= len(source.kept)
+        source.next = None
+        source.holes.clear()
+        source.kept.clear()
+        source.kept_order.clear()
+
+    def _reliable(self, source: _Source, number: int, wire_id: int, package: InPackage) -> None:
+        holes, expected = source.holes, source.next or 0
+        if number < expected and number not in holes:
+            self.duplicates += 1
+            self._confirm(package, wire_id, urgent=True)
+            return
+        skipped = range(expected, number)
+        if len(holes) + len(skipped) > MAX_HOLES:
+            self.refused += 1
+            return
+        lowest = next(iter(holes), expected)
+        keep = package.reliability is Reliability.SEMI_ORDERED and number > lowest
+        if keep and len(source.kept) >= MAX_KEPT:
+            self.refused += 1
+            return
+        urgent = bool(skipped) or number < expected
+        if number >= expected:
+            holes.update(dict.fromkeys(skipped))
+            source.next = number + 1
+        else:
+            del holes[number]
+        if keep:
+            source.kept[number] = package
+            heapq.heappush(source.kept_order, number)
+            self.kept += 1
+        else:
+            self.to_user.append(package)
+            if number == lowest:
+                self._release(source)
+        self._confirm(package, wire_id, urgent=urgent)
+
+    def _release(self, source: _Source) -> None:
+        """Deliver what was kept below the lowest hole."""
+        order = source.kept_order
+        end = next(iter(source.holes), source.next or 0)
+        while order and order[0] < end:
+            self.to_user.append(source.kept.pop(heapq.heappop(order)))
+            self.kept -= 1
+
+    def _confirm(self, package: InPackage, wire_id: int, *, urgent: bool) -> None:
+        run = self.to_confirmer[-1] if self.to_confirmer else None
+        if run is not None and run.source == package.source and run.urgent == urgent:
+            run.ids.append(wire_id)
+        else:
+            self.to_confirmer.append(ToConfirm(package.source, [wire_id], urgent, package.time))

@@ -1,0 +1,164 @@
+"""`startup` and the `Stack` it returns: the whole stack for programs that are not actors themselves."""
+
+from __future__ import annotations
+
+import atexit
+import time
+import weakref
+from typing import TYPE_CHECKING, Any, Self
+
+from .actors.handles import LINGER, ConnErrorReceiver, PackageReceiver, PackageSender, StackCore
+from .actors.messages import Abandoned, EndClosed
+from .actors.supervisor import StackSupervisor
+from .protocol import OutPackage, PeerFailed, Peers, Reliability, Timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from pykka import ActorRef
+
+    from .actors.mailbox import Mailbox
+    from .protocol import Address
+
+__all__ = ["Stack", "startup"]
+
+AT_EXIT = 0.9
+"""Seconds that open stacks get, all together, when the program ends."""
+
+GRACE = 1.0
+"""Seconds beyond the timeout that closing may take until the nodes have ended."""
+
+_open: weakref.WeakSet[StackCore] = weakref.WeakSet()
+
+
+class _Lifeline:
+    """Held by everything the user holds of one stack; its finalizer closes the stack."""
+
+    __slots__ = ("__weakref__",)
+
+
+def _abandon(supervisor: Mailbox) -> None:
+    supervisor.put(Abandoned())
+
+
+class Stack:
+    """A running stack. Use it in a `with` statement, or `close` it.
+
+    Attributes:
+        sender: where to send packages.
+        receiver: where to take those that arrive.
+        errors: where to learn of failed peers.
+        address: the address the stack is bound to.
+        supervisor: ref of the supervising actor.
+    """
+
+    def __init__(self, supervisor: ActorRef[StackSupervisor]) -> None:
+        core: StackCore = supervisor.proxy().core().get()
+        lifeline = _Lifeline()
+        self._core = core
+        self._thread = supervisor.proxy().thread.get()
+        self._finalizer = weakref.finalize(lifeline, _abandon, core.supervisor)
+        self._finalizer.atexit = False  # _close_all does that, with a limit
+        self.supervisor = supervisor
+        self.sender = PackageSender(core, "usender", lifeline)
+        self.receiver = PackageReceiver(core, "ureceiver", lifeline)
+        self.errors = ConnErrorReceiver(core, "resender", lifeline)
+        self.address: Address = supervisor.proxy().address.get()
+        _open.add(core)
+
+    def send(
+        self,
+        data: bytes,
+        to: Address,
+        *,
+        reliability: Reliability = Reliability.UNORDERED,
+        peers: Peers = Peers.PLAYERS,
+        timeout: float | None = None,
+    ) -> None:
+        """Send one package; short for `stack.sender.send(OutPackage(...))`, which says what it raises."""
+        self.sender.send(OutPackage(data, reliability, peers, to), timeout)
+
+    def forget(self, target: Address) -> None:
+        """Forget the numbering of a peer, both ways, because it was started anew.
+
+        Packages for it that are not confirmed are reported as failed; the next one sent to it gets id 0.
+
+        Raises:
+            PackageError, TypeError: `target` is no address.
+        """
+        self.supervisor.proxy().forget(target).get()
+
+    def counters(self) -> dict[str, int]:
+        """Return what the nodes have counted so far, such as `resender.resent` or `dreceiver.dropped`."""
+        return self.supervisor.proxy().counters().get()
+
+    def close(self, timeout: float = LINGER) -> list[PeerFailed]:
+        """Close all three ends and wait until the stack has ended.
+
+        Packages that are not confirmed yet, whether they have an id or still wait for one, get `timeout` seconds.
+
+        Returns:
+            What stayed unconfirmed: the failures that nobody has read.
+
+        Raises:
+            Timeout: the stack did not end; a node hangs.
+        """
+        if timeout < 0:
+            raise ValueError(f"a timeout is at least 0 seconds, not {timeout!r}")
+        self._finalizer.detach()
+        self._core.admission.close()
+        self._core.packages.close()
+        self._core.errors.close()
+        for end in ("sender", "receiver", "errors"):
+            self._core.supervisor.put(EndClosed(end, timeout))
+        try:
+            unconfirmed = self._core.ended.get(timeout + GRACE)
+        except Timeout:
+            raise Timeout(f"the stack did not end within {timeout + GRACE} seconds") from None
+        self._thread.join()
+        return unconfirmed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Any]:
+        """Unpack into sender, receiver and errors; closing all three ends the stack."""
+        return iter((self.sender, self.receiver, self.errors))
+
+
+def startup(port: int = 0, host: str = "0.0.0.0", **options: Any) -> Stack:  # noqa: S104 - the original's default
+    """Start a stack.
+
+    Args:
+        port: the UDP port; 0 lets the system choose (see `Stack.address`).
+        host: address or name of this machine to bind to. "0.0.0.0" is every IPv4 address of it, "::" every address.
+        options: see `StackSupervisor`: `logger`, `resend`, `confirm`, and for tests `clock`, `transport`, `random`.
+
+    Raises:
+        OSError: the port is taken or the address is not ours. Nothing is left running.
+        TypeError, ValueError: host and port are no address.
+    """
+    return Stack(StackSupervisor.start(port, host, **options))
+
+
+def _close_all() -> None:
+    """Close the stacks that the program left open, so that what was sent still has a chance."""
+    deadline = time.monotonic() + AT_EXIT
+    cores = list(_open)
+    for core in cores:
+        for end in ("sender", "receiver", "errors"):
+            core.supervisor.put(EndClosed(end, AT_EXIT / 2))
+    for core in cores:
+        try:
+            core.ended.get(max(0.0, deadline - time.monotonic()))
+        except Timeout:
+            return
+
+
+atexit.register(_close_all)
