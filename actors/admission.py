@@ -123,12 +123,11 @@ class Admission:
         if not self._has_room(package):
             waiting = self._waiting.get(package.target, 0)
             message = f"{waiting} packages for {package.target} wait already, {self._bytes} bytes in all"
-            raise Full(message) if timeout == 0 else Timeout(f"{message}, and none left within {timeout} seconds")
+            raise (Full(message) if timeout == 0 else Timeout(f"{message}, and none left within {timeout} seconds"))
 
     def _has_room(self, package: OutPackage) -> bool:
         return (
-            self._waiting.get(package.target, 0) < MAX_WAITING
-            and self._bytes + len(package.data) <= MAX_WAITING_BYTES
+            self._waiting.get(package.target, 0) < MAX_WAITING and self._bytes + len(package.data) <= MAX_WAITING_BYTES
         )
 
     def _check_open(self) -> None:

@@ -7,6 +7,7 @@ driven by hand (`packhorse.testing.ManualClock`) drives all of it, and tests nee
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 __all__ = ["SYSTEM_CLOCK", "Clock", "Condition", "Promise", "SystemClock"]
+
 
 class Clock(Protocol):
     """What a stack needs of time. All times are seconds of one monotonic clock."""
@@ -66,10 +68,8 @@ class SystemClock:
 
     def wake(self, token: threading.Lock) -> None:
         """Release the token if it is held."""
-        try:
+        with contextlib.suppress(RuntimeError):  # somebody else woke it already
             token.release()
-        except RuntimeError:
-            pass  # somebody else woke it already
 
     def joined(self) -> None:
         """Do nothing: real time passes by itself."""

@@ -20,7 +20,9 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from pykka import ActorRef, Future
-from pykka._envelope import Envelope  # a tell whose taking can be seen; see tests/actors/test_pykka_contract.py
+from pykka._envelope import (
+    Envelope,
+)  # a tell whose taking can be seen; see tests/actors/test_pykka_contract.py
 from pykka.messages import ProxyGetAttr
 
 from ..protocol.errors import Closed, PeerFailed, StackFailed, Timeout
@@ -328,7 +330,7 @@ class _Delivery(Envelope[Any]):
         self._subscription: _Subscription[Any] | None = subscription
 
     @property
-    def message(self) -> Any:  # type: ignore[override] # taking it is the event we want to see
+    def message(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride] - taking it is the event
         """Return the item."""
         subscription, self._subscription = self._subscription, None
         if subscription is not None:

@@ -20,7 +20,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pykka import ActorDeadError
-from pykka._envelope import Envelope  # what a mailbox holds is Pykka's own; see tests/actors/test_pykka_contract.py
+from pykka._envelope import (
+    Envelope,
+)  # what a mailbox holds is Pykka's own; see tests/actors/test_pykka_contract.py
 from pykka.messages import _ActorStop
 
 from .messages import Batch, Cancel, Readable, Tick
@@ -114,7 +116,7 @@ class Mailbox:
         self._items: deque[Any] = deque()
         self._stop_replies: deque[Envelope[Any]] = deque()
         self._feeders: set[Mailbox] = set()
-        self._parking: Parking = _TokenParking(clock) if parking is None else parking
+        self.parking: Parking = _TokenParking(clock) if parking is None else parking
         self._idle = False
         clock.joined()
 
@@ -158,7 +160,7 @@ class Mailbox:
     def wake(self) -> None:
         """Let the reader look at everything again."""
         self._idle = False
-        self._parking.unpark()
+        self.parking.unpark()
 
     def over_capacity(self, feeder: Mailbox) -> bool:
         """Tell whether `feeder` should pause; if so it is woken when there is room."""
@@ -211,7 +213,7 @@ class Mailbox:
 
     # For the reader.
 
-    def _take(self) -> list[Any] | Envelope[Any] | None:
+    def take(self) -> list[Any] | Envelope[Any] | None:
         """Take the next ask or tell, or all data before it, or None if nothing waits."""
         items = self._items
         batch: list[Any] = []
@@ -227,7 +229,7 @@ class Mailbox:
             self._wake_feeders()
         return batch or None
 
-    def _take_envelope(self) -> Envelope[Any] | None:
+    def take_envelope(self) -> Envelope[Any] | None:
         """Take the next ask or tell and leave the data."""
         for item in list(self._items):
             if isinstance(item, Envelope):
@@ -235,14 +237,14 @@ class Mailbox:
                 return item  # pyright: ignore[reportUnknownVariableType] - any envelope will do
         return None
 
-    def _sleep(self, deadline: float | None, *, paused: bool) -> None:
+    def sleep(self, deadline: float | None, *, paused: bool) -> None:
         """Sleep until something is put; a paused reader sleeps through data."""
         if not paused:
             self._idle = True
             if self._items:
                 self._idle = False
                 return
-        self._parking.park(deadline)
+        self.parking.park(deadline)
         self._idle = False
 
 
@@ -289,7 +291,7 @@ class Inbox:
             if self.deadline is not None and clock.now() >= self.deadline:
                 self.deadline = None
                 return Envelope(_TICK)
-            taken = mailbox._take_envelope() if paused else mailbox._take()  # noqa: SLF001 - one concept, two classes
+            taken = mailbox.take_envelope() if paused else mailbox.take()
             if isinstance(taken, list):
                 return Envelope(self._hand_out(taken))
             if taken is not None:
@@ -297,9 +299,9 @@ class Inbox:
             if mailbox.stopping and not self._cancelled and not paused:
                 self._cancelled = True
                 return Envelope(_CANCEL)
-            if mailbox._parking.ready():  # noqa: SLF001 - one concept, two classes
+            if mailbox.parking.ready():
                 return Envelope(_READABLE)
-            mailbox._sleep(self.deadline, paused=paused)  # noqa: SLF001 - one concept, two classes
+            mailbox.sleep(self.deadline, paused=paused)
 
     def empty(self) -> bool:
         """Seal the view. Pykka calls this only when the actor has ended, to drain what we keep for the successor."""

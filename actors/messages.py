@@ -10,7 +10,19 @@ import msgspec
 from ..protocol.address import Address
 from .clock import Promise
 
-__all__ = ["Abandoned", "Batch", "Cancel", "Death", "EndClosed", "FlushAll", "Forget", "GiveUpAt", "Poisoned", "Readable", "Tick"]
+__all__ = [
+    "Abandoned",
+    "Batch",
+    "Cancel",
+    "Death",
+    "EndClosed",
+    "FlushAll",
+    "Forget",
+    "GiveUpAt",
+    "Poisoned",
+    "Readable",
+    "Tick",
+]
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):

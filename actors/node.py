@@ -83,9 +83,7 @@ class SupervisedActor(pykka.ThreadingActor):
             pykka.ActorRegistry.unregister(self.actor_ref)
             self.actor_stopped.set()
             self._inbox.seal()
-            self._report(
-                Death(self._name, self._generation, self._phase, self._cause, self._inbox.poisoned)
-            )
+            self._report(Death(self._name, self._generation, self._phase, self._cause, self._inbox.poisoned))
 
     def _handle_receive(self, message: Any) -> Any:
         self._phase = "run"
@@ -186,7 +184,7 @@ class Node(SupervisedActor, Generic[S]):
     def on_receive(self, message: Any) -> None:
         """Handle a batch or a tick; see the module's rules."""
         now = self._clock.now()
-        kind = type(message)
+        kind = message.__class__
         try:
             if kind is Batch:
                 table = self._table

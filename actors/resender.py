@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..protocol.errors import StackFailed
 from ..protocol.messages import Confirmed, Dropped, Flush, Forgotten, Revive, Sent
 from ..protocol.redelivery import Redelivery
-from .clock import Promise
 from .messages import Death, GiveUpAt
 from .node import Node, Station
 
@@ -106,15 +105,15 @@ class Resender(Node[Redelivery]):
         self._dsender.put_all(state.to_dsender)
         state.to_dsender.clear()
         self._counters["resent"] = state.resent
-        for promise in state.flushed:
-            if isinstance(promise, Promise):
-                promise.keep(None)
+        for token in state.flushed:
+            promise: Any = token  # what usender put into the Flush
+            promise.keep(None)
         state.flushed.clear()
 
     def _salvage(self, item: Any, now: float) -> None:
-        kind = type(item)
+        kind = item.__class__
         if kind is Sent or kind is Revive:
-            self._state.poisoned(item)
+            self._state.poisoned(item, now)
         elif kind is Flush:
             item.token.fail(StackFailed("the resender crashed over this flush"))
         elif kind in (Dropped, Forgotten, GiveUpAt):

@@ -25,9 +25,7 @@ class SReceiver(Node[None]):
 
     handlers: ClassVar[Mapping[type, str]] = {Received: "_received"}
 
-    def __init__(
-        self, station: Station[None], inbox: Inbox, generation: int, report: Callable[[Death], None]
-    ) -> None:
+    def __init__(self, station: Station[None], inbox: Inbox, generation: int, report: Callable[[Death], None]) -> None:
         super().__init__(station, inbox, generation, report)
         self._resender = station.outlets["resender"]
         self._confirmed: list[Confirmed] = []

@@ -16,40 +16,25 @@ from __future__ import annotations
 import contextlib
 import random as random_module
 import warnings
-from collections import deque
-from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from pykka import ActorProxy, ActorRegistry
-
-from ..protocol.confirmations import Confirmations
-from ..protocol.errors import Closed, PeerFailed, StackFailed
-from ..protocol.numbering import Numbering
+from ..protocol.errors import Closed, StackFailed
 from ..protocol.policy import ConfirmPolicy, ResendPolicy
-from ..protocol.receiving import Receiving
-from ..protocol.redelivery import Redelivery
 from . import wiring
-from .admission import Admission
-from .clock import SYSTEM_CLOCK, Clock, Promise
-from .confirmer import Confirmer
-from .dreceiver import DReceiver
-from .dsender import DSender
-from .ends import ErrorEnd, PackageEnd
+from .assembly import Child, Parts, assemble
+from .clock import SYSTEM_CLOCK, Clock
 from .handles import LINGER, ConnErrorReceiver, PackageReceiver, PackageSender, StackCore
 from .log import choose_logger
 from .mailbox import Inbox, Mailbox
 from .messages import Abandoned, Batch, Cancel, Death, EndClosed, Forget, GiveUpAt, Poisoned
-from .node import Node, Station, SupervisedActor
-from .refs import StableRef
-from .resender import Resender
-from .sreceiver import SReceiver
-from .transport import Resolver, Transport, UdpTransport
-from .ureceiver import UReceiver
-from .usender import USender
+from .node import Node, SupervisedActor
+from .transport import Transport, UdpTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pykka import ActorProxy
 
     from ..protocol.address import Address
 
@@ -66,20 +51,6 @@ ABANDON_AFTER: Final = 0.4
 """Seconds after which a node that should have ended long ago is left behind."""
 
 _stack_numbers = count(1)
-
-
-@dataclass(slots=True)
-class _Child:
-    """One node, as the supervisor sees it."""
-
-    station: Station[Any]
-    start: Callable[[Inbox, int], None]
-    ref: StableRef
-    generation: int = 0
-    inbox: Inbox | None = None
-    ended: bool = False
-    crashes: deque[float] = field(default_factory=deque[float])
-    restart_at: float | None = None
 
 
 class StackSupervisor(SupervisedActor):
@@ -113,31 +84,26 @@ class StackSupervisor(SupervisedActor):
         random: Callable[[], float] = random_module.random,
     ) -> None:
         self._stack = f"stack-{next(_stack_numbers)}"
-        self._transport = UdpTransport(host, port) if transport is None else transport
         self._clock = clock
         self._random = random
         self._logger = choose_logger(logger).bind(stack=self._stack)
-        self._mailbox = Mailbox("supervisor", clock)
         self._closed_ends: set[str] = set()
         self._failure: BaseException | None = None
         self._abandon_at: float | None = None
+        self._transport = UdpTransport(host, port) if transport is None else transport
         self.address: Address = self._transport.address
-        """Where the stack can be reached, as far as it knows: the address that its socket is bound to."""
-
-        mailboxes = {name: Mailbox(name, clock) for name in wiring.NODES if name != "dreceiver"}
-        mailboxes["dreceiver"] = Mailbox("dreceiver", clock, parking=self._transport)
-        packages, errors = PackageEnd(clock), ErrorEnd(clock)
-        admission = Admission(mailboxes["usender"], clock)
-        self._children = self._build(mailboxes, admission, packages, errors, resend, confirm)
-        self._core = StackCore(
-            supervisor=self._mailbox,
-            nodes={name: child.ref for name, child in self._children.items()},
-            admission=admission,
-            packages=packages,
-            errors=errors,
-            resolver=Resolver(self.address),
-            ended=Promise(clock),
+        """The address that the stack's socket is bound to."""
+        self._mailbox = Mailbox("supervisor", clock)
+        parts = Parts(
+            stack=self._stack,
+            clock=clock,
+            transport=self._transport,
+            logger=self._logger,
+            resend=resend or ResendPolicy(),
+            confirm=confirm or ConfirmPolicy(),
+            random=random,
         )
+        self._children, self._core = assemble(parts, self._mailbox)
         super().__init__(f"{self._stack}-supervisor", Inbox(self._mailbox), 0, self._last_words)
 
     # The user's side. These run in the supervisor's thread; through a proxy they return futures.
@@ -233,7 +199,8 @@ class StackSupervisor(SupervisedActor):
             give_up_at = self._clock.now() + closed.linger
             self._children["resender"].station.mailbox.put(GiveUpAt(give_up_at))
             if self._closed_ends >= {"receiver"}:
-                self._abandon_at = min(self._abandon_at or give_up_at + ABANDON_AFTER, give_up_at + ABANDON_AFTER)
+                abandon_at = give_up_at + ABANDON_AFTER
+                self._abandon_at = abandon_at if self._abandon_at is None else min(self._abandon_at, abandon_at)
 
     def _abandoned(self) -> None:
         self._logger.warning("stack:abandoned", trigger="all handles are garbage")
@@ -330,7 +297,7 @@ class StackSupervisor(SupervisedActor):
         if not wait:
             self._start_child(death.node)
 
-    def _child_ended(self, child: _Child) -> None:
+    def _child_ended(self, child: Child) -> None:
         child.ended = True
         child.restart_at = None
         child.ref.actor_stopped.set()
@@ -365,59 +332,9 @@ class StackSupervisor(SupervisedActor):
             times.append(self._abandon_at)
         self._inbox.deadline = min(times, default=None)
 
-    def _leave_behind(self, child: _Child) -> None:
+    def _leave_behind(self, child: Child) -> None:
         self._logger.error("actor:left_behind", node=child.station.name, generation=child.generation)
         child.station.mailbox.abort()
         if child.inbox is not None:
             child.inbox.sealed = True
         self._child_ended(child)
-
-    # Building.
-
-    def _build(
-        self,
-        mailboxes: dict[str, Mailbox],
-        admission: Admission,
-        packages: PackageEnd,
-        errors: ErrorEnd,
-        resend: ResendPolicy | None,
-        confirm: ConfirmPolicy | None,
-    ) -> dict[str, _Child]:
-        """Make a child of each node: its class, its state, and what it needs besides its station."""
-        transport = self._transport
-        specs: dict[str, tuple[type[Node[Any]], Any, dict[str, Any]]] = {
-            "usender": (USender, Numbering(), {"admission": admission, "errors": errors}),
-            "dsender": (DSender, None, {"transport": transport}),
-            "resender": (Resender, Redelivery(resend or ResendPolicy(), self._random), {"errors": errors}),
-            "confirmer": (Confirmer, Confirmations(confirm or ConfirmPolicy()), {}),
-            "dreceiver": (DReceiver, None, {"transport": transport}),
-            "ureceiver": (UReceiver, Receiving(), {"packages": packages}),
-            "sreceiver": (SReceiver, None, {}),
-        }
-        children: dict[str, _Child] = {}
-        for name in wiring.NODES:
-            node, state, extras = specs[name]
-            outlets = {target: mailboxes[target] for source, target in (*wiring.CHANNELS, *wiring.STATE) if source == name}
-            feeds = [outlets[target] for source, target in wiring.HOLDS_BACK if source == name]
-            station: Station[Any] = Station(
-                name=name,
-                stack=self._stack,
-                mailbox=mailboxes[name],
-                state=state,
-                feeds=(*feeds, packages) if name == "ureceiver" else tuple(feeds),
-                outlets=outlets,
-                clock=self._clock,
-                logger=self._logger.bind(node=name),
-            )
-            children[name] = _Child(station, self._starter(node, station, extras), StableRef(station, node))
-        return children
-
-    def _starter(
-        self, node: type[Node[Any]], station: Station[Any], extras: dict[str, Any]
-    ) -> Callable[[Inbox, int], None]:
-        def start(inbox: Inbox, generation: int) -> None:
-            ref = node.start(station, inbox, generation, self._mailbox.put, **extras)
-            # The registry lists the supervisor alone, which ends its nodes in order.
-            ActorRegistry.unregister(ref)
-
-        return start

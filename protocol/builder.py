@@ -65,9 +65,7 @@ class PackageBuilder:
         TypeError: an argument has the wrong type.
     """
 
-    def __init__(
-        self, reliability: Reliability, peers: Peers, target: Address, *, codec: Codec = msgpack
-    ) -> None:
+    def __init__(self, reliability: Reliability, peers: Peers, target: Address, *, codec: Codec = msgpack) -> None:
         # A package's own checks, made now rather than when the first package is built.
         probe = OutPackage(b"\0", reliability, peers, target)
         self._reliability = reliability
@@ -102,9 +100,7 @@ class PackageBuilder:
         """
         encoded = self._codec.encode(message)
         if not 0 < len(encoded) <= MAX_PAYLOAD:
-            raise PackageError(
-                f"an encoded message has 1 to {MAX_PAYLOAD} bytes; this one has {len(encoded)}"
-            )
+            raise PackageError(f"an encoded message has 1 to {MAX_PAYLOAD} bytes; this one has {len(encoded)}")
         latest = self.latest
         if time is not None:
             latest = time if latest is None else max(latest, time)

@@ -40,9 +40,7 @@ class MessageDecoder(Generic[T]):
     @overload
     def __init__(self, data: bytes, message_type: type[T], *, codec: Codec = msgpack) -> None: ...
     @overload
-    def __init__(
-        self: MessageDecoder[Any], data: bytes, message_type: object, *, codec: Codec = msgpack
-    ) -> None: ...
+    def __init__(self: MessageDecoder[Any], data: bytes, message_type: object, *, codec: Codec = msgpack) -> None: ...
     def __init__(self, data: bytes, message_type: Any, *, codec: Codec = msgpack) -> None:
         self._data = data
         self._message_type = message_type

@@ -113,9 +113,7 @@ def pack_confirmation(ids: list[int]) -> bytes:
 def unpack_confirmation(datagram: bytes) -> list[int]:
     """Read the ids that a control datagram confirms; a trailing fragment of 1 or 2 bytes is ignored."""
     end = len(datagram) - (len(datagram) - HEADER_SIZE) % ID_SIZE
-    return [
-        int.from_bytes(datagram[start : start + ID_SIZE], "big") for start in range(HEADER_SIZE, end, ID_SIZE)
-    ]
+    return [int.from_bytes(datagram[start : start + ID_SIZE], "big") for start in range(HEADER_SIZE, end, ID_SIZE)]
 
 
 def unwrap(wire_id: int, near: int) -> int:

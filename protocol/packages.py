@@ -10,7 +10,7 @@ The rules:
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar, overload
 
 import msgspec
 
@@ -28,6 +28,10 @@ _KNOWN_LIMIT = 4096
 _known: dict[Any, Address] = {}
 
 
+def _is_tuple(target: object) -> TypeGuard[tuple[Any, ...]]:
+    return isinstance(target, tuple)
+
+
 def normalized(target: object) -> Address:
     """Bring a user's `(host, port)` into canonical form, as far as that is possible without resolving names.
 
@@ -35,16 +39,15 @@ def normalized(target: object) -> Address:
         TypeError: it is not a tuple of a host and a port.
         PackageError: no package can be sent there (see `address`).
     """
-    if not isinstance(target, tuple) or len(target) not in (2, 4):  # pyright: ignore[reportUnknownArgumentType]
+    if not _is_tuple(target) or len(target) not in (2, 4):
         raise TypeError(f"a target is a tuple (host, port), or IPv6's (host, port, flow, scope), not {target!r}")
-    parts: tuple[Any, ...] = target
-    host, port = parts[0], parts[1]
+    host, port = target[0], target[1]
     if not isinstance(host, str) or not host:
         raise TypeError(f"a target's host is a non-empty str, not {host!r}")
     check_port(port)
     if not is_numeric(host):
         return host, port
-    return check_target(canonical(host, port, parts[3] if len(parts) > 2 else 0))  # noqa: PLR2004 - IPv6
+    return check_target(canonical(host, port, target[3] if len(target) > 2 else 0))  # noqa: PLR2004 - IPv6
 
 
 class OutPackage(msgspec.Struct, frozen=True, gc=False):
@@ -124,6 +127,10 @@ class InPackage(msgspec.Struct, frozen=True, gc=False):
     source: Address
     time: float
 
-    def decode(self, message_type: type[T], *, codec: Codec = msgpack) -> MessageDecoder[T]:
-        """Iterate over the messages in this package; see `MessageDecoder`."""
+    @overload
+    def decode(self, message_type: type[T], *, codec: Codec = msgpack) -> MessageDecoder[T]: ...
+    @overload
+    def decode(self, message_type: object, *, codec: Codec = msgpack) -> MessageDecoder[Any]: ...
+    def decode(self, message_type: Any, *, codec: Codec = msgpack) -> MessageDecoder[Any]:
+        """Iterate over the messages in this package; see `MessageDecoder`. A union of types is a type too."""
         return MessageDecoder(self.data, message_type, codec=codec)

@@ -54,7 +54,7 @@ class ResendPolicy:
             jitter: a uniformly random number from 0 to 1.
         """
         del jitter
-        return min(timeout * 2 ** (copies - 1), max(timeout, self.longest_wait))
+        return min(timeout * 2.0 ** (copies - 1), max(timeout, self.longest_wait))
 
     def exhausted(self, copies: int, age: float) -> bool:
         """Tell whether a package, `age` seconds after its first copy was sent, should not get another one."""
@@ -66,7 +66,7 @@ class _OriginalPolicy(ResendPolicy):
 
     def wait(self, copies: int, timeout: float, jitter: float) -> float:
         del timeout
-        return ORIGINAL_BASE * 2 ** (copies - 1) * (1 + jitter / 2)
+        return ORIGINAL_BASE * 2.0 ** (copies - 1) * (1 + jitter / 2)
 
     def exhausted(self, copies: int, age: float) -> bool:
         del age

@@ -100,7 +100,12 @@ class Redelivery:
     """
 
     def __init__(
-        self, policy: ResendPolicy, random: Callable[[], float], *, window: int = WINDOW, memory: float = MEMORY
+        self,
+        policy: ResendPolicy,
+        random: Callable[[], float],
+        *,
+        window: int = WINDOW,
+        memory: float = MEMORY,
     ) -> None:
         self.to_usender: list[Grant | Failed | Expired] = []
         self.to_dsender: list[Datagrams] = []
@@ -140,13 +145,13 @@ class Redelivery:
         if self._given_up:
             self._fail(sent.target, peer, FailureReason.CLOSED)
 
-    def poisoned(self, message: Sent | Revive) -> None:
+    def poisoned(self, message: Sent | Revive, now: float) -> None:
         """Give up a peer because handling `message` crashed; what that carried is reported with the rest."""
         peer = self._peers.get(message.target)
         if peer is None:
-            first = message.first if type(message) is Sent else message.next
-            peer = self._meet(message.target, message.life, first, 0.0)
-        if type(message) is Sent:
+            first = message.first if isinstance(message, Sent) else message.next
+            peer = self._meet(message.target, message.life, first, now)
+        if isinstance(message, Sent):
             for number, datagram in enumerate(message.datagrams, message.first):
                 if number not in peer.unconfirmed and number >= peer.next:
                     peer.unconfirmed[number] = _Unconfirmed(datagram, message.time, message.time)
@@ -157,6 +162,7 @@ class Redelivery:
             peer.phase = _Phase.ACTIVE
             self.pending += len(peer.unconfirmed)
         self._fail(message.target, peer, FailureReason.POISONED)
+        self._watch(message.target, peer)
 
     def revive(self, revive: Revive, now: float) -> None:
         """Send again what was given up, then grant room for new packages."""
@@ -251,7 +257,8 @@ class Redelivery:
         if self._give_up_at is not None and now >= self._give_up_at and not self._given_up:
             self._given_up = True
             for target, peer in self._peers.items():
-                self._fail(target, peer, FailureReason.CLOSED)
+                if peer.unconfirmed:
+                    self._fail(target, peer, FailureReason.CLOSED)
         timers = self._timers
         while timers and timers[0].time <= now:
             timer = timers[0]
@@ -338,7 +345,7 @@ class Redelivery:
             self.to_usender.append(Grant(target, peer.life, limit))
 
     def _fail(self, target: Address, peer: _Peer, reason: FailureReason) -> None:
-        if peer.phase is not _Phase.ACTIVE or not peer.unconfirmed:
+        if peer.phase is not _Phase.ACTIVE:
             return
         peer.phase = _Phase.FAILING
         peer.reason = reason

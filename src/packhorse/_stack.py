@@ -91,7 +91,8 @@ class Stack:
 
     def counters(self) -> dict[str, int]:
         """Return what the nodes have counted so far, such as `resender.resent` or `dreceiver.dropped`."""
-        return self.supervisor.proxy().counters().get()
+        counters: dict[str, int] = self.supervisor.proxy().counters().get()
+        return counters
 
     def close(self, timeout: float = LINGER) -> list[PeerFailed]:
         """Close all three ends and wait until the stack has ended.
