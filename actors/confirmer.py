@@ -41,7 +41,7 @@ class Confirmer(Node[Confirmations]):
 
     def _after(self, now: float) -> None:
         if self._draining:
-            self._state.confirm_all()
+            self._state.confirm_all(now)
         else:
             self._state.tick(now)
 

@@ -13,6 +13,8 @@ import sys
 import time
 from typing import Any, Final, Protocol, cast
 
+import msgspec
+
 from ..protocol.address import Address, canonical, check_target, is_numeric
 from ..protocol.errors import PackageError
 from ..protocol.header import MAX_DATAGRAM
@@ -231,7 +233,7 @@ class Resolver:
         target = self.resolve(package.target)
         if target is package.target:
             return package
-        return OutPackage(package.data, package.reliability, package.peers, target)
+        return msgspec.structs.replace(package, target=target)
 
     def _check(self, target: Address) -> Address:
         if not is_numeric(target[0]):

@@ -74,8 +74,17 @@ class USender(Node[Numbering]):
         del now
         self._state.flush(flush.promise)
 
+    def _after(self, now: float) -> None:
+        self._state.tick(now)
+
+    def _deadline(self) -> float | None:
+        return self._state.deadline()
+
     def _emit(self) -> None:
         state = self._state
+        for failure in state.failures:
+            self._errors.put(failure)
+        state.failures.clear()
         self._resender.put_all(state.to_resender)
         state.to_resender.clear()
         self._dsender.put_all(state.to_dsender)

@@ -5,14 +5,17 @@ The rules (protocol/README.md has them in full):
 - ids are confirmed in the order in which their packages came, each as often as its package came;
 - a source's ids go out together: `ConfirmPolicy.delay` after the oldest, sooner when there are `count` of them or when
   one is urgent;
+- what was confirmed within the last `ConfirmPolicy.repeat` seconds is confirmed once more in spare room, up to 32 ids behind the
+  fresh ones: so the loss of a control datagram seldom makes a sender send again;
 - a control datagram holds 168 ids. More are cut from the newest end, so that the newest datagram goes first, as in
   the original.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from .header import MAX_CONFIRMED, pack_confirmation
 from .messages import Datagrams, StillHere, ToConfirm
@@ -24,10 +27,22 @@ if TYPE_CHECKING:
 __all__ = ["Confirmations"]
 
 
+REPEATED: Final = 32
+"""Ids that are confirmed again in spare room, at most."""
+
+
 @dataclass(slots=True)
 class _Waiting:
     since: float
     ids: list[int] = field(default_factory=list[int])
+
+
+@dataclass(slots=True)
+class _Recent:
+    """Runs of ids that were confirmed lately, the last one last."""
+
+    runs: deque[tuple[float, list[int]]] = field(default_factory=deque[Any])
+    count: int = 0
 
 
 class Confirmations:
@@ -44,6 +59,7 @@ class Confirmations:
         self._policy = policy
         self._waiting: dict[Address, _Waiting] = {}  # oldest first
         self._due: dict[Address, None] = {}
+        self._recent: dict[Address, _Recent] = {}
 
     def add(self, message: ToConfirm) -> None:
         """Take ids to confirm; those that should not wait go out with the next `tick`."""
@@ -67,25 +83,46 @@ class Confirmations:
     def tick(self, now: float) -> None:
         """Confirm what is due."""
         for source in self._due:
-            self._confirm(source)
+            self._confirm(source, now)
         self._due.clear()
         while self._waiting:
             source, waiting = next(iter(self._waiting.items()))
             if now < waiting.since + self._policy.delay:
                 return
-            self._confirm(source)
+            self._confirm(source, now)
 
-    def confirm_all(self) -> None:
+    def confirm_all(self, now: float) -> None:
         """Confirm everything without waiting."""
         for source in list(self._waiting):
-            self._confirm(source)
+            self._confirm(source, now)
         self._due.clear()
 
-    def _confirm(self, source: Address) -> None:
+    def _confirm(self, source: Address, now: float) -> None:
         ids = self._waiting[source].ids
-        pieces = [
-            pack_confirmation(ids[max(0, end - MAX_CONFIRMED) : end]) for end in range(len(ids), 0, -MAX_CONFIRMED)
-        ]
-        self.to_dsender.append(Datagrams(source, pieces))
+        pieces = [ids[max(0, end - MAX_CONFIRMED) : end] for end in range(len(ids), 0, -MAX_CONFIRMED)]
+        if self._policy.repeat:
+            pieces[-1] = pieces[-1] + self._repeat(source, ids, MAX_CONFIRMED - len(pieces[-1]), now)
+        self.to_dsender.append(Datagrams(source, [pack_confirmation(piece) for piece in pieces]))
         self.confirmed += len(ids)
         del self._waiting[source]
+
+    def _repeat(self, source: Address, fresh: list[int], room: int, now: float) -> list[int]:
+        """Return recent ids to confirm again, the latest first, and remember the fresh ones."""
+        recent = self._recent.pop(source, None) or _Recent()
+        self._recent[source] = recent  # the last in use is the last in order
+        runs = recent.runs
+        again: list[int] = []
+        for time, ids in reversed(runs):
+            if time + self._policy.repeat < now:
+                break
+            again += ids
+        runs.append((now, fresh[-REPEATED:]))
+        recent.count += min(len(fresh), REPEATED)
+        while recent.count - len(runs[0][1]) >= REPEATED:
+            recent.count -= len(runs.popleft()[1])
+        while True:  # those out of use, which are the first in order, need no memory
+            oldest, known = next(iter(self._recent.items()))
+            if known.runs[-1][0] + self._policy.repeat >= now:
+                break
+            del self._recent[oldest]
+        return again[: min(room, REPEATED)]

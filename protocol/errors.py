@@ -85,6 +85,8 @@ class FailureReason(StrEnum):
     """The peer answers, but one package was sent again and again and never confirmed."""
     CLOSED = "closed"
     """The stack was closed before the peer had confirmed everything."""
+    EXPIRED = "expired"
+    """The packages' lifetime passed while they waited for an id."""
     FORGOTTEN = "forgotten"
     """The user asked the stack to forget the peer."""
     POISONED = "poisoned"

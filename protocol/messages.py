@@ -44,25 +44,32 @@ class Datagrams(msgspec.Struct, frozen=True):
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """Numbering -> Redelivery: these datagrams got the numbers from `first` on and are about to be sent."""
+    """Numbering -> Redelivery: these datagrams got the numbers from `first` on and are about to be sent.
+
+    `before` is how many bytes were sent to the target, in reliable datagrams, before these. Each should be sent in `eager`
+    copies.
+    """
 
     target: Address
     life: int
     first: int
     datagrams: list[bytes]
+    before: int
     time: float
+    eager: int = 1
 
 
 class Revive(msgspec.Struct, frozen=True):
     """Numbering -> Redelivery: the user sends again to a peer that had failed; `life` is the new one.
 
-    `next` is the number its next package will get. The packages given up go first; the answer is a `Grant`, or
+    `next` is the number its next package will get, `before` as in `Sent`. The packages given up go first; the answer is a `Grant`, or
     `Expired` if the peer was forgotten meanwhile.
     """
 
     target: Address
     life: int
     next: int
+    before: int
 
 
 class Dropped(msgspec.Struct, frozen=True):
@@ -92,11 +99,15 @@ class Flush(msgspec.Struct, frozen=True):
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """Redelivery -> Numbering: numbers below `limit` may be given. Absolute, so the latest one heals any lost one."""
+    """Redelivery -> Numbering: numbers below `limit` may be given, while no more than `budget` bytes were sent in all.
+
+    Both are absolute, so the latest grant heals any lost one.
+    """
 
     target: Address
     life: int
     limit: int
+    budget: int
 
 
 class Failed(msgspec.Struct, frozen=True):

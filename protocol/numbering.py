@@ -13,9 +13,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any
 
-from .header import ID_MASK, pack_header
+from .ageing import Ageing
+from .congestion import INITIAL
+from .errors import FailureReason, PeerFailed
+from .header import HEADER_SIZE, ID_MASK, pack_header
 from .messages import Datagrams, Dropped, Expired, Failed, Flush, Forgotten, Grant, Revive, Sent
 
 if TYPE_CHECKING:
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WINDOW", "Numbering"]
 
-WINDOW = 512
+WINDOW = 1024
 """Numbers that may be unconfirmed at once per target. Receivers refuse to have more than 1024 holes."""
 
 MAX_RUN = 64
@@ -36,7 +40,11 @@ class _Target:
     life: int
     next: int
     limit: int
-    backlog: deque[OutPackage] = field(default_factory=deque[Any])
+    total: int = 0
+    """Bytes sent in reliable datagrams."""
+    budget: int = INITIAL
+    backlog: deque[tuple[OutPackage, float]] = field(default_factory=deque[Any])
+    """Packages that wait, and when each expires."""
     asleep: bool = False
     """The peer failed and nothing was sent to it since."""
 
@@ -51,6 +59,7 @@ class Numbering:
             fast confirmation could arrive before it is expected.
         to_dsender: datagrams to send.
         released: packages that no longer wait for a number.
+        failures: reports of packages whose lifetime passed while they waited.
         waiting: how many packages wait in backlogs.
     """
 
@@ -58,10 +67,12 @@ class Numbering:
         self.to_resender: list[Sent | Revive | Dropped | Forgotten | Flush] = []
         self.to_dsender: list[Datagrams] = []
         self.released: list[OutPackage] = []
+        self.failures: list[PeerFailed] = []
         self.waiting = 0
         self._window = window
         self._targets: dict[Address, _Target] = {}
         self._unreliable = 0
+        self._expiries: Ageing[Address] = Ageing()
         self._lives = 0
 
     def send(self, package: OutPackage, now: float) -> None:
@@ -74,31 +85,34 @@ class Numbering:
         target = self._targets.get(package.target)
         if target is None:
             target = self._targets[package.target] = self._begin()
-        if target.next < target.limit:
+        if not target.backlog and self._has_room(target, package):
             self._number(target, package, now)
             return
-        target.backlog.append(package)
+        expires = inf if package.lifetime is None else now + package.lifetime
+        target.backlog.append((package, expires))
         self.waiting += 1
+        if expires < inf:
+            self._expiries.add(package.target, expires)
         if target.asleep:
             target.asleep = False
-            self.to_resender.append(Revive(package.target, target.life, target.next))
+            self._lives += 1
+            target.life = self._lives
+            self.to_resender.append(Revive(package.target, target.life, target.next, target.total))
 
     def granted(self, grant: Grant, now: float) -> None:
         """Use the room that was granted."""
         target = self._targets.get(grant.target)
         if target is not None and target.life == grant.life:
-            target.limit = grant.limit
+            target.limit, target.budget = grant.limit, grant.budget
             self._drain(target, now)
 
     def failed(self, failed: Failed) -> None:
-        """Give up the backlog of a failed peer and begin a new life with the next number."""
+        """Give up the backlog of a failed peer; a new life begins when the user sends there again."""
         target = self._targets.get(failed.target)
         if target is None or target.life != failed.life:
             return
         self.to_resender.append(Dropped(failed.target, failed.life, self._give_up(target)))
-        self._lives += 1
-        target.life = self._lives
-        target.limit = target.next
+        target.limit, target.budget = target.next, target.total
         target.asleep = True
 
     def expired(self, expired: Expired, now: float) -> None:
@@ -128,37 +142,75 @@ class Numbering:
         }
         self.to_resender.append(Flush(marks, token))
 
+    def deadline(self) -> float | None:
+        """Return when `tick` wants to be called next, or None."""
+        return self._expiries.deadline()
+
+    def tick(self, now: float) -> None:
+        """Drop packages whose lifetime has passed while they waited."""
+
+        def look(address: Address) -> float | None:
+            target = self._targets.get(address)
+            return None if target is None else self._expire(address, target, now)
+
+        self._expiries.collect(now, look)
+
     def _begin(self) -> _Target:
         self._lives += 1
         return _Target(life=self._lives, next=0, limit=self._window)
 
     def _give_up(self, target: _Target) -> list[OutPackage]:
-        packages = list(target.backlog)
+        packages = [package for package, _ in target.backlog]
         target.backlog.clear()
         self.waiting -= len(packages)
         self.released += packages
         return packages
 
     def _drain(self, target: _Target, now: float) -> None:
-        while target.backlog and target.next < target.limit:
-            self._number(target, target.backlog[0], now)
-            target.backlog.popleft()
-            self.waiting -= 1
+        while target.backlog:
+            package, expires = target.backlog[0]
+            if expires <= now:
+                self._expire(package.target, target, now)
+            elif self._has_room(target, package):
+                self._number(target, package, now)
+                target.backlog.popleft()
+                self.waiting -= 1
+            else:
+                return
+
+    @staticmethod
+    def _has_room(target: _Target, package: OutPackage) -> bool:
+        return target.next < target.limit and target.total + HEADER_SIZE + len(package.data) <= target.budget
+
+    def _expire(self, address: Address, target: _Target, now: float) -> float | None:
+        """Drop what has waited for too long; return when the next one will have."""
+        expired = [package for package, expires in target.backlog if expires <= now]
+        if expired:
+            target.backlog = deque(item for item in target.backlog if item[1] > now)
+            self.waiting -= len(expired)
+            self.released += expired
+            self.failures.append(PeerFailed(address, FailureReason.EXPIRED, expired))
+        soonest = min((expires for _, expires in target.backlog), default=inf)
+        return soonest if soonest < inf else None
 
     def _number(self, target: _Target, package: OutPackage, now: float) -> None:
         number = target.next
         datagram = pack_header(package.reliability, package.peers, number) + package.data
+        before = target.total
         target.next = number + 1
+        target.total = before + len(datagram)
         run = self.to_resender[-1] if self.to_resender else None
         if (
             type(run) is Sent
             and run.target == package.target
             and run.life == target.life
+            and run.eager == package.eager == 1
             and len(run.datagrams) < MAX_RUN
         ):
             run.datagrams.append(datagram)
         else:
-            self.to_resender.append(Sent(package.target, target.life, number, [datagram], now))
+            run = Sent(package.target, target.life, number, [datagram], before, now, package.eager)
+            self.to_resender.append(run)
         self._emit(package, datagram)
 
     def _emit(self, package: OutPackage, datagram: bytes) -> None:

@@ -24,6 +24,8 @@ __all__ = ["InPackage", "OutPackage", "normalized"]
 
 T = TypeVar("T")
 
+MAX_EAGER = 8
+
 _KNOWN_LIMIT = 4096
 _known: dict[Any, Address] = {}
 
@@ -58,6 +60,10 @@ class OutPackage(msgspec.Struct, frozen=True, gc=False):
         reliability: what is promised of it.
         peers: whom it is for.
         target: where to: `(host, port)`.
+        lifetime: seconds that a reliable package may wait for an id. If it has none by then it is dropped and reported;
+            once it has one it goes the whole way. None: for ever.
+        eager: in how many copies a reliable package is sent, a few milliseconds apart and until it is confirmed, for what
+            must not wait a round trip when a copy is lost. 1 to 8.
 
     Raises:
         PackageError: the data is empty or over 504 bytes, or nothing can be sent to the target.
@@ -68,6 +74,8 @@ class OutPackage(msgspec.Struct, frozen=True, gc=False):
     reliability: Reliability
     peers: Peers
     target: Address
+    lifetime: float | None = None
+    eager: int = 1
 
     def __post_init__(self) -> None:
         data = self.data
@@ -79,6 +87,10 @@ class OutPackage(msgspec.Struct, frozen=True, gc=False):
             raise TypeError(f"reliability is a packhorse.Reliability, not {self.reliability!r}")
         if type(self.peers) is not Peers:
             raise TypeError(f"peers is a packhorse.Peers, not {self.peers!r}")
+        if self.lifetime is not None and not self.lifetime > 0:
+            raise PackageError(f"a lifetime is a positive number of seconds, or None, not {self.lifetime!r}")
+        if self.eager != 1:
+            self._check_eager()
         try:
             target = _known.get(self.target)
         except TypeError:
@@ -90,6 +102,12 @@ class OutPackage(msgspec.Struct, frozen=True, gc=False):
             _known[self.target] = target
         if target is not self.target:
             msgspec.structs.force_setattr(self, "target", target)
+
+    def _check_eager(self) -> None:
+        if not self.reliability:
+            raise PackageError("an unreliable package would be delivered once per copy; eager is for reliable ones")
+        if self.eager not in range(1, MAX_EAGER + 1):
+            raise PackageError(f"eager is a number of copies from 1 to {MAX_EAGER}, not {self.eager!r}")
 
     @classmethod
     def encode(

@@ -14,11 +14,17 @@ unconfirmed package.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from .recovery import MeasuredRecovery, OriginalRecovery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .recovery import Recovery
 
 __all__ = ["ConfirmPolicy", "ResendPolicy"]
 
-ORIGINAL_BASE: Final = 0.22
 ORIGINAL_COPIES: Final = 6
 ORIGINAL_LONGEST: Final = 60.0
 """Seconds, more than the six waits can take together: only they fail a peer."""
@@ -33,6 +39,9 @@ class ResendPolicy:
         silence: a peer that sent no control datagram for so long, while packages waited for one, has failed.
         age: a package so old, of which `copies` copies were sent, fails its peer even if the peer still answers.
         copies: see `age`.
+
+    Raises:
+        ValueError: a time is not above 0, or `copies` is less than 1.
     """
 
     longest_wait: float = 1.0
@@ -40,21 +49,27 @@ class ResendPolicy:
     age: float = 60.0
     copies: int = 10
 
+    def __post_init__(self) -> None:
+        for name, seconds in (("longest_wait", self.longest_wait), ("silence", self.silence), ("age", self.age)):
+            if not seconds > 0:
+                raise ValueError(f"{name} is a number of seconds above 0, not {seconds!r}")
+        if self.copies < 1:
+            raise ValueError(f"copies is at least 1, not {self.copies!r}")
+
     @staticmethod
     def original() -> ResendPolicy:
         """Return the schedule of the protocol's original, for comparison and for tests against recorded traffic."""
         return _OriginalPolicy(silence=ORIGINAL_LONGEST)
 
-    def wait(self, copies: int, timeout: float, jitter: float) -> float:
-        """Return the seconds to wait for a confirmation after the given number of copies was sent.
+    def recovery(self, first: int, random: Callable[[], float]) -> Recovery:
+        """Make the loss recovery of one peer.
 
         Args:
-            copies: copies sent so far, at least 1.
-            timeout: RTO of the peer, in seconds.
-            jitter: a uniformly random number from 0 to 1.
+            first: the first number that it will see.
+            random: returns uniformly random numbers from 0 to 1.
         """
-        del jitter
-        return min(timeout * 2.0 ** (copies - 1), max(timeout, self.longest_wait))
+        del random
+        return MeasuredRecovery(first, self.longest_wait)
 
     def exhausted(self, copies: int, age: float) -> bool:
         """Tell whether a package, `age` seconds after its first copy was sent, should not get another one."""
@@ -64,9 +79,8 @@ class ResendPolicy:
 class _OriginalPolicy(ResendPolicy):
     __slots__ = ()
 
-    def wait(self, copies: int, timeout: float, jitter: float) -> float:
-        del timeout
-        return ORIGINAL_BASE * 2.0 ** (copies - 1) * (1 + jitter / 2)
+    def recovery(self, first: int, random: Callable[[], float]) -> Recovery:
+        return OriginalRecovery(first, random)
 
     def exhausted(self, copies: int, age: float) -> bool:
         del age
@@ -81,19 +95,26 @@ class ConfirmPolicy:
         delay: a package is confirmed at most so many seconds after it came. The wire allows up to 0.1.
         count: as many ids as this are confirmed without waiting any longer.
         urgent: confirm at once what came doubled or out of order, because its sender may be about to send again.
+        repeat: for so many seconds ids are confirmed again in spare room, in case a confirmation is lost; 0 for never.
+
+    Raises:
+        ValueError: `delay` is not from 0 to 0.1, `count` is less than 1, or `repeat` is negative.
     """
 
     delay: float = 0.005
     count: int = 32
     urgent: bool = True
+    repeat: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.delay <= 0.1:  # noqa: PLR2004 - the wire's limit, named in the message
             raise ValueError(f"a confirmation may wait 0 to 0.1 seconds, not {self.delay!r}")
         if self.count < 1:
             raise ValueError(f"count is at least 1, not {self.count!r}")
+        if not self.repeat >= 0:
+            raise ValueError(f"repeat is at least 0 seconds, not {self.repeat!r}")
 
     @staticmethod
     def original() -> ConfirmPolicy:
         """Return the habit of the protocol's original: everything 100 ms after the oldest."""
-        return ConfirmPolicy(delay=0.1, count=1 << 62, urgent=False)
+        return ConfirmPolicy(delay=0.1, count=1 << 62, urgent=False, repeat=0.0)

@@ -2,13 +2,16 @@
 
 The rules (protocol/README.md has them in full):
 
-- a package is unconfirmed from the moment it got its number until a control datagram lists its id;
-- it is sent again, unchanged, when `ResendPolicy.wait` has passed since its last copy;
-- at most `window` numbers are open at once: `Grant` tells `Numbering` how far it may go;
+- a package is unconfirmed from the moment it got its number until a control datagram lists its id; when it is sent again,
+  unchanged, is said in `recovery`;
+- `Grant` tells `Numbering` how far it may go: never more than `window` numbers beyond the oldest unconfirmed one, never more bytes
+  than the congestion controller allows, and not in bursts (`congestion`);
 - a peer fails by silence or by one package's age (see `policy`). Failing takes two steps, so that it is reported once:
-  `Numbering` is told, hands over the backlog, and then everything goes into one report. The numbers given up stay here;
+  `Numbering` is told, hands over the backlog, and then everything goes into one report: what is unconfirmed, and the
+  semi-ordered packages that the receiver has confirmed but keeps behind it. The numbers given up stay here;
 - when the user sends to a failed peer again, those go first, as they were: the receiver must not be left with a hole;
-- a peer with nothing pending is forgotten `memory` seconds after it was last heard of.
+- a peer with nothing pending is forgotten `memory` seconds after the last traffic with it. What we sent counts too: it is
+  what the peer, which must not forget us sooner, has last seen of us.
 """
 
 from __future__ import annotations
@@ -20,18 +23,23 @@ from enum import Enum, auto
 from math import inf
 
 from .address import Address
+from .congestion import BURST, INITIAL, Controller, DelayController
 from .errors import FailureReason, PeerFailed
 from .header import HEADER_SIZE, unpack_header, unwrap
 from .messages import Confirmed, Datagrams, Dropped, Expired, Failed, Flush, Forgotten, Grant, Revive, Sent
 from .numbering import MAX_RUN, WINDOW
 from .packages import OutPackage
 from .policy import ResendPolicy
-from .rtt import RoundTrip
+from .recovery import Recovery
 
 __all__ = ["MEMORY", "Redelivery"]
 
 MEMORY = 600.0
-"""Seconds after which a silent peer with nothing pending is forgotten (wire specification)."""
+"""Seconds without traffic after which a peer with nothing pending is forgotten (wire specification)."""
+EAGER_GAP = 0.003
+"""Seconds between the copies of an eager package."""
+PACE = 0.001
+"""Seconds between two grants at a high rate; at a low one it is what `BURST` takes."""
 
 
 class _Phase(Enum):
@@ -43,31 +51,28 @@ class _Phase(Enum):
 
 
 @dataclass(slots=True)
-class _Unconfirmed:
-    datagram: bytes
-    first_sent: float
-    last_sent: float
-    copies: int = 1
-    reported: bool = False
-
-
-@dataclass(slots=True)
 class _Peer:
     life: int
-    next: int
-    """The number after the highest one seen."""
-    oldest: int
-    """The lowest unconfirmed number, or `next`."""
     limit: int
-    """What was granted last."""
+    """The number up to which was granted."""
+    budget: int
+    """The bytes up to which was granted, counted like `total`."""
+    total: int
+    """Bytes sent for the first time, as `Numbering` counts them."""
     heard: float
     """When its last control datagram arrived, or else when it was first sent to."""
+    sent: float
+    """When anything was last sent to it."""
+    recovery: Recovery
+    controller: Controller
     phase: _Phase = _Phase.ACTIVE
     reason: FailureReason = FailureReason.SILENT
+    paced_until: float = -inf
+    """No grant before this."""
+    grant_waits: bool = False
+    """There would be one, but for that."""
     look_at: float = inf
-    """When a timer will look whether the peer has failed or may be forgotten."""
-    unconfirmed: dict[int, _Unconfirmed] = field(default_factory=dict[int, _Unconfirmed])
-    round_trip: RoundTrip = field(default_factory=RoundTrip)
+    """When the next timer goes off."""
 
 
 @dataclass(slots=True, order=True)
@@ -76,10 +81,6 @@ class _Timer:
     serial: int
     target: Address = field(compare=False)
     peer: _Peer = field(compare=False)
-    numbers: list[int] = field(compare=False)
-    """Packages to look at; with none, the peer itself."""
-    copies: int = field(compare=False)
-    """A package that has more copies than this by now has a later timer."""
 
 
 class Redelivery:
@@ -88,7 +89,9 @@ class Redelivery:
     Args:
         policy: when to send again and when to give up.
         random: returns uniformly random numbers from 0 to 1.
+        controller: makes the congestion controller of a new peer.
         window: numbers that may be unconfirmed at once per peer.
+        memory: seconds after which a silent peer is forgotten.
 
     Attributes:
         to_usender: messages for `Numbering`.
@@ -104,6 +107,7 @@ class Redelivery:
         policy: ResendPolicy,
         random: Callable[[], float],
         *,
+        controller: Callable[[], Controller] = DelayController,
         window: int = WINDOW,
         memory: float = MEMORY,
     ) -> None:
@@ -115,6 +119,7 @@ class Redelivery:
         self.pending = 0
         self._policy = policy
         self._random = random
+        self._controller = controller
         self._window = window
         self._memory = memory
         self._peers: dict[Address, _Peer] = {}
@@ -133,17 +138,18 @@ class Redelivery:
         peer = self._peers.get(sent.target)
         if peer is None:
             peer = self._meet(sent.target, sent.life, sent.first, now)
-        numbers = list(range(sent.first, sent.first + len(sent.datagrams)))
-        peer.unconfirmed.update(
-            {number: _Unconfirmed(datagram, now, now) for number, datagram in zip(numbers, sent.datagrams, strict=True)}
-        )
-        peer.next = sent.first + len(numbers)
-        self.pending += len(numbers)
-        self._wait_for(sent.target, peer, numbers, 1, now)
-        self._watch(sent.target, peer)
-        self._grant(sent.target, peer)
+        expect = peer.recovery.sent
+        for number, datagram in enumerate(sent.datagrams, sent.first):
+            expect(number, datagram, now)
+        peer.sent = now
+        peer.total = sent.before + sum(map(len, sent.datagrams))
+        self.pending += len(sent.datagrams)
+        if sent.eager > 1:
+            peer.recovery.extra_copies(sent.first, [now + EAGER_GAP * copy for copy in range(1, sent.eager)])
+        self._grant(sent.target, peer, now)
         if self._given_up:
             self._fail(sent.target, peer, FailureReason.CLOSED)
+        self._set_timer(sent.target, peer)
 
     def poisoned(self, message: Sent | Revive, now: float) -> None:
         """Give up a peer because handling `message` crashed; what that carried is reported with the rest."""
@@ -153,16 +159,15 @@ class Redelivery:
             peer = self._meet(message.target, message.life, first, now)
         if isinstance(message, Sent):
             for number, datagram in enumerate(message.datagrams, message.first):
-                if number not in peer.unconfirmed and number >= peer.next:
-                    peer.unconfirmed[number] = _Unconfirmed(datagram, message.time, message.time)
+                if number >= peer.recovery.next:
+                    peer.recovery.sent(number, datagram, message.time)
                     self.pending += peer.phase is not _Phase.FAILED
-            peer.next = max(peer.next, message.first + len(message.datagrams))
         peer.life = message.life
         if peer.phase is _Phase.FAILED:
             peer.phase = _Phase.ACTIVE
-            self.pending += len(peer.unconfirmed)
+            self.pending += len(peer.recovery.unconfirmed)
         self._fail(message.target, peer, FailureReason.POISONED)
-        self._watch(message.target, peer)
+        self._set_timer(message.target, peer)
 
     def revive(self, revive: Revive, now: float) -> None:
         """Send again what was given up, then grant room for new packages."""
@@ -172,15 +177,14 @@ class Redelivery:
             return
         peer.life = revive.life
         peer.phase = _Phase.ACTIVE
-        for package in peer.unconfirmed.values():
-            package.first_sent = now
-        self.pending += len(peer.unconfirmed)
-        self._resend(revive.target, peer, list(peer.unconfirmed), now)
-        self._watch(revive.target, peer)
-        peer.limit = peer.next
-        self._grant(revive.target, peer)
+        peer.limit = peer.recovery.next
+        peer.budget = peer.total = revive.before
+        self.pending += len(peer.recovery.unconfirmed)
+        self._send_again(revive.target, peer, peer.recovery.revive(now), now)
+        self._grant(revive.target, peer, now)
         if self._given_up:
             self._fail(revive.target, peer, FailureReason.CLOSED)
+        self._set_timer(revive.target, peer)
 
     def dropped(self, dropped: Dropped) -> None:
         """Report a failed peer, now that its backlog is known."""
@@ -224,24 +228,20 @@ class Redelivery:
         peer = self._peers.get(confirmed.source)
         if peer is None:
             return
-        ids = confirmed.ids
-        oldest = peer.oldest
-        numbers = [unwrap(wire_id, oldest) for wire_id in ids]
-        first = peer.unconfirmed.get(numbers[0]) if numbers else None
-        peer.heard = max(peer.heard, confirmed.time)
-        if first is not None and first.copies == 1:
-            peer.round_trip.sample(max(0.0, confirmed.time - first.last_sent))
-        unconfirmed = peer.unconfirmed
+        recovery, now = peer.recovery, confirmed.time
+        oldest = recovery.oldest
+        numbers = [unwrap(wire_id, oldest) for wire_id in confirmed.ids]
+        peer.heard = max(peer.heard, now)
+        unconfirmed, in_flight = recovery.unconfirmed, recovery.in_flight
         before = len(unconfirmed)
-        for number in numbers:
-            unconfirmed.pop(number, None)
+        news, round_trip = recovery.confirmed(numbers, now)
+        if news:
+            peer.controller.confirmed(news, in_flight, round_trip, now)
         if peer.phase is not _Phase.FAILED:
             self.pending -= before - len(unconfirmed)
-        while oldest < peer.next and oldest not in unconfirmed:
-            oldest += 1
-        peer.oldest = oldest
-        self._grant(confirmed.source, peer)
+        self._grant(confirmed.source, peer, now)
         self._check_flushes()
+        self._set_timer(confirmed.source, peer)
 
     # What time tells.
 
@@ -253,96 +253,118 @@ class Redelivery:
         return self._give_up_at if first is None else min(first, self._give_up_at)
 
     def tick(self, now: float) -> None:
-        """Do what is due: send again, give up, forget."""
+        """Do what is due: send again, grant, give up, forget."""
         if self._give_up_at is not None and now >= self._give_up_at and not self._given_up:
             self._given_up = True
             for target, peer in self._peers.items():
-                if peer.unconfirmed:
+                if peer.recovery.unconfirmed:
                     self._fail(target, peer, FailureReason.CLOSED)
         timers = self._timers
         while timers and timers[0].time <= now:
             timer = timers[0]
-            if self._peers.get(timer.target) is timer.peer:
-                if timer.numbers:
-                    self._look_at_packages(timer, now)
-                else:
-                    self._look_at_peer(timer, now)
-            # Removed only now, so that a crash loses no timer; those added meanwhile are all later.
+            if self._peers.get(timer.target) is timer.peer and timer.time == timer.peer.look_at:
+                self._look(timer.target, timer.peer, now)
+            # Removed only now, so that a crash loses no timer; those added meanwhile are not before it.
             heapq.heappop(timers)
 
-    def _look_at_packages(self, timer: _Timer, now: float) -> None:
-        peer = timer.peer
-        if peer.phase is not _Phase.ACTIVE:
-            return
-        unconfirmed = peer.unconfirmed
-        due = [n for n in timer.numbers if n in unconfirmed and unconfirmed[n].copies == timer.copies]
-        if due and self._policy.exhausted(timer.copies, now - unconfirmed[due[0]].first_sent):
-            self._fail(timer.target, peer, FailureReason.UNCONFIRMED)
-        elif due:
-            self._resend(timer.target, peer, due, now)
-
-    def _look_at_peer(self, timer: _Timer, now: float) -> None:
-        peer = timer.peer
-        if timer.time != peer.look_at:
-            return
+    def _look(self, target: Address, peer: _Peer, now: float) -> None:
+        """Do what is due for one peer."""
         peer.look_at = inf
-        if now < self._next_look(peer):
-            self._watch(timer.target, peer)
-        elif peer.unconfirmed and peer.phase is not _Phase.FAILED:
-            self._fail(timer.target, peer, FailureReason.SILENT)
-        else:
-            del self._peers[timer.target]
-            self.to_usender.append(Expired(timer.target, peer.life, peer.next))
+        if peer.phase is _Phase.FAILING:
+            return
+        if peer.phase is _Phase.ACTIVE and peer.recovery.unconfirmed:
+            if now >= self._ends(peer):
+                self._fail(target, peer, FailureReason.SILENT)
+            else:
+                self._recover(target, peer, now)
+        elif now >= self._ends(peer):
+            del self._peers[target]
+            self.to_usender.append(Expired(target, peer.life, peer.recovery.next))
+            return
+        self._grant(target, peer, now)
+        self._set_timer(target, peer)
 
-    def _next_look(self, peer: _Peer) -> float:
+    def _recover(self, target: Address, peer: _Peer, now: float) -> None:
+        recovery = peer.recovery
+        lost = recovery.lost
+        numbers = recovery.due(now)
+        for number in numbers:
+            package = recovery.unconfirmed[number]
+            if self._policy.exhausted(package.copies - 1, now - package.first_sent):
+                self._fail(target, peer, FailureReason.UNCONFIRMED)
+                return
+        if recovery.lost > lost:
+            peer.controller.lost(recovery.lost - lost, now)
+        self._send_again(target, peer, numbers, now)
+
+    def _ends(self, peer: _Peer) -> float:
         """Return when the peer will have failed, or may be forgotten if nothing is pending."""
-        if peer.unconfirmed and peer.phase is not _Phase.FAILED:
-            return max(peer.heard, peer.unconfirmed[peer.oldest].first_sent) + self._policy.silence
-        return peer.heard + self._memory
+        unconfirmed = peer.recovery.unconfirmed
+        if unconfirmed and peer.phase is not _Phase.FAILED:
+            return max(peer.heard, unconfirmed[peer.recovery.oldest].first_sent) + self._policy.silence
+        return max(peer.heard, peer.sent) + self._memory
 
-    def _watch(self, target: Address, peer: _Peer) -> None:
-        """See to it that a timer looks whether the peer has failed, or may be forgotten."""
-        time = self._next_look(peer)
+    def _set_timer(self, target: Address, peer: _Peer) -> None:
+        """See to it that a timer goes off when something is due for the peer; one too early does no harm."""
+        if peer.phase is _Phase.FAILING:
+            return
+        time = self._ends(peer)
+        if peer.phase is _Phase.ACTIVE:
+            recovery = peer.recovery.deadline()
+            if recovery is not None and recovery < time:
+                time = recovery
+            if peer.grant_waits and peer.paced_until < time:
+                time = peer.paced_until
         if time < peer.look_at:
             peer.look_at = time
-            self._add_timer(time, target, peer, [], 0)
-
-    def _wait_for(self, target: Address, peer: _Peer, numbers: list[int], copies: int, now: float) -> None:
-        """Look after the policy's wait whether these numbers, sent just now, were confirmed."""
-        wait = self._policy.wait(copies, peer.round_trip.timeout, self._random())
-        self._add_timer(now + wait, target, peer, numbers, copies)
-
-    def _add_timer(self, time: float, target: Address, peer: _Peer, numbers: list[int], copies: int) -> None:
-        self._serial += 1
-        heapq.heappush(self._timers, _Timer(time, self._serial, target, peer, numbers, copies))
-
-    def _resend(self, target: Address, peer: _Peer, numbers: list[int], now: float) -> None:
-        by_copies: dict[int, list[int]] = {}
-        for number in numbers:
-            package = peer.unconfirmed[number]
-            package.copies += 1
-            package.last_sent = now
-            by_copies.setdefault(package.copies, []).append(number)
-        for start in range(0, len(numbers), MAX_RUN):
-            run = [peer.unconfirmed[number].datagram for number in numbers[start : start + MAX_RUN]]
-            self.to_dsender.append(Datagrams(target, run))
-        self.resent += len(numbers)
-        for copies, group in by_copies.items():
-            self._wait_for(target, peer, group, copies, now)
+            self._serial += 1
+            heapq.heappush(self._timers, _Timer(time, self._serial, target, peer))
 
     # Inner steps.
 
     def _meet(self, target: Address, life: int, first: int, now: float) -> _Peer:
-        peer = _Peer(life, first, first, first + self._window, now)
+        peer = _Peer(
+            life,
+            limit=self._window,  # what Numbering begins with
+            budget=INITIAL,
+            total=0,
+            heard=now,
+            sent=now,
+            recovery=self._policy.recovery(first, self._random),
+            controller=self._controller(),
+        )
         self._peers[target] = peer
         return peer
 
-    def _grant(self, target: Address, peer: _Peer) -> None:
-        """Grant more room when much has come free, or when Numbering may be waiting for it."""
-        limit = peer.oldest + self._window
-        if peer.phase is _Phase.ACTIVE and limit > peer.limit and peer.limit - peer.next < self._window // 2:
-            peer.limit = limit
-            self.to_usender.append(Grant(target, peer.life, limit))
+    def _send_again(self, target: Address, peer: _Peer, numbers: list[int], now: float) -> None:
+        if not numbers:
+            return
+        peer.sent = now
+        for start in range(0, len(numbers), MAX_RUN):
+            run = [peer.recovery.unconfirmed[number].datagram for number in numbers[start : start + MAX_RUN]]
+            self.to_dsender.append(Datagrams(target, run))
+        self.resent += len(numbers)
+
+    def _grant(self, target: Address, peer: _Peer, now: float) -> None:
+        """Grant more room when Numbering may soon be waiting for it."""
+        peer.grant_waits = False
+        if peer.phase is not _Phase.ACTIVE:
+            return
+        rate = peer.controller.rate
+        quantum = max(BURST, rate * PACE)
+        if peer.budget - peer.total >= quantum / 2 and peer.limit - peer.recovery.next >= self._window // 2:
+            return
+        room = max(0.0, min(peer.controller.window - peer.recovery.in_flight, quantum))
+        budget = max(peer.budget, peer.total + int(room))
+        limit = peer.recovery.oldest + self._window
+        if budget == peer.budget and limit <= peer.limit:
+            return
+        if now < peer.paced_until:
+            peer.grant_waits = True
+            return
+        peer.paced_until = now + (budget - max(peer.budget, peer.total)) / rate
+        peer.limit, peer.budget = limit, budget
+        self.to_usender.append(Grant(target, peer.life, limit, budget))
 
     def _fail(self, target: Address, peer: _Peer, reason: FailureReason) -> None:
         if peer.phase is not _Phase.ACTIVE:
@@ -355,16 +377,18 @@ class Redelivery:
             self.to_usender.append(Failed(target, peer.life))
 
     def _report(self, target: Address, peer: _Peer, backlog: list[OutPackage]) -> None:
+        unconfirmed = peer.recovery.unconfirmed
         if peer.phase is not _Phase.FAILED:
-            self.pending -= len(peer.unconfirmed)
+            self.pending -= len(unconfirmed)
         peer.phase = _Phase.FAILED
         packages: list[OutPackage] = []
-        for package in peer.unconfirmed.values():
+        for _, package in sorted((unconfirmed | peer.recovery.held).items()):
             if not package.reported:
                 package.reported = True
                 reliability, peers, _ = unpack_header(package.datagram)
                 packages.append(OutPackage(package.datagram[HEADER_SIZE:], reliability, peers, target))
         self._report_packages(target, peer.reason, packages + backlog)
+        self._set_timer(target, peer)
         self._check_flushes()
 
     def _report_packages(self, target: Address, reason: FailureReason, packages: list[OutPackage]) -> None:
@@ -385,4 +409,4 @@ class Redelivery:
 
     def _settled(self, target: Address, life: int, mark: int) -> bool:
         peer = self._peers.get(target)
-        return peer is None or peer.life != life or peer.phase is _Phase.FAILED or peer.oldest >= mark
+        return peer is None or peer.life != life or peer.phase is _Phase.FAILED or peer.recovery.oldest >= mark

@@ -1,0 +1,123 @@
+"""How much may be under way to one peer: congestion control behind a small interface.
+
+The rules of `DelayController`:
+
+- the window is counted in bytes and never falls below 16 datagrams;
+- *queueing delay* is what a round trip takes beyond the smallest seen in the last ten seconds. Up to 10 ms, or a quarter of the
+  smallest round trip, it is noise;
+- beyond that the window shrinks to 70 %, at most once per round trip: that empties the queue, so that another stack on the same
+  path sees how long the path really is, and the two share it;
+- a loss without queueing delay does not shrink it: such losses come from the path, not from us. A window that shrank with
+  every loss would carry 68 packages a second at 20 % loss;
+- it grows only while it is used: until the first queueing delay by what was confirmed, doubling per round trip; then by
+  one datagram or 2 % per round trip.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, Protocol
+
+from .header import MAX_DATAGRAM
+
+__all__ = ["BURST", "FLOOR", "INITIAL", "Controller", "DelayController", "FixedController"]
+
+FLOOR: Final = 16 * MAX_DATAGRAM
+BURST: Final = 16 * MAX_DATAGRAM
+"""Bytes that may always be sent at once."""
+INITIAL: Final = 32 * MAX_DATAGRAM
+CEILING: Final = 1024 * MAX_DATAGRAM
+"""More cannot be under way, since receivers refuse to be 1024 packages behind."""
+NOISE: Final = 0.010
+NOISE_SHARE: Final = 0.25
+SHRINK: Final = 0.7
+GROWTH_SHARE: Final = 0.02
+PATH_MEMORY: Final = 10.0
+"""Seconds for which the smallest round trip counts."""
+
+
+class Controller(Protocol):
+    """Decides how much may be under way. Sizes in bytes, times in seconds."""
+
+    @property
+    def window(self) -> float:
+        """Bytes that may be unconfirmed."""
+        ...
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second at which new packages may be sent."""
+        ...
+
+    def confirmed(self, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
+        """Note that `size` bytes were confirmed; `in_flight` were under way before, `round_trip` is a sample or None."""
+        ...
+
+    def lost(self, count: int, now: float) -> None:
+        """Note that so many packages were judged lost."""
+        ...
+
+
+class DelayController:
+    """Reacts to queueing delay; see the module's rules."""
+
+    def __init__(self) -> None:
+        self.window = float(INITIAL)
+        self._smoothed = 0.0
+        self._starting = True
+        self._shrunk_at = 0.0
+        self._delayed = False
+        self._smallest: deque[tuple[float, float]] = deque()
+        """(time, sample), ascending in both: the candidates for the smallest sample in memory."""
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second at which new packages may be sent: a little more than the window per round trip."""
+        if not self._smoothed:
+            return float("inf")
+        return self.window * (2.0 if self._starting else 1.25) / self._smoothed
+
+    def confirmed(self, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
+        """Grow or shrink the window."""
+        if round_trip is not None:
+            self._sample(round_trip, now)
+        if self._delayed:
+            if now - self._shrunk_at >= self._smoothed:
+                self._shrunk_at = now
+                self._starting = False
+                self.window = max(float(FLOOR), self.window * SHRINK)
+            return
+        if in_flight < self.window / 2:
+            return
+        grown = size if self._starting else size * max(MAX_DATAGRAM / self.window, GROWTH_SHARE)
+        self.window = min(float(CEILING), self.window + grown)
+
+    def lost(self, count: int, now: float) -> None:
+        """Stop doubling if the queue is what lost them; delay, which came before, has done the rest."""
+        del count, now
+        if self._delayed:
+            self._starting = False
+
+    def _sample(self, round_trip: float, now: float) -> None:
+        self._smoothed = round_trip if not self._smoothed else self._smoothed + (round_trip - self._smoothed) / 8
+        smallest = self._smallest
+        while smallest and smallest[-1][1] >= round_trip:
+            smallest.pop()
+        smallest.append((now, round_trip))
+        while smallest[0][0] < now - PATH_MEMORY:
+            smallest.popleft()
+        path = smallest[0][1]
+        self._delayed = round_trip - path > max(NOISE, path * NOISE_SHARE)
+
+
+class FixedController:
+    """A window that never changes, as large as the receivers' rules allow."""
+
+    window = float(CEILING)
+    rate = float("inf")
+
+    def confirmed(self, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
+        """Change nothing."""
+
+    def lost(self, count: int, now: float) -> None:
+        """Change nothing."""
