@@ -81,6 +81,8 @@ class Numbering:
         self.waiting += 1
         if target.asleep:
             target.asleep = False
+            self._lives += 1
+            target.life = self._lives
             self.to_resender.append(Revive(package.target, target.life, target.next))
 
     def granted(self, grant: Grant, now: float) -> None:
@@ -91,13 +93,11 @@ class Numbering:
             self._drain(target, now)
 
     def failed(self, failed: Failed) -> None:
-        """Give up the backlog of a failed peer and begin a new life with the next number."""
+        """Give up the backlog of a failed peer; a new life begins when the user sends there again."""
         target = self._targets.get(failed.target)
         if target is None or target.life != failed.life:
             return
         self.to_resender.append(Dropped(failed.target, failed.life, self._give_up(target)))
-        self._lives += 1
-        target.life = self._lives
         target.limit = target.next
         target.asleep = True
 

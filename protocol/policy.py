@@ -20,6 +20,8 @@ __all__ = ["ConfirmPolicy", "ResendPolicy"]
 
 ORIGINAL_BASE: Final = 0.22
 ORIGINAL_COPIES: Final = 6
+MAX_DOUBLINGS: Final = 30
+"""More would not change a wait that has a limit; 1024 would overflow, for a dead peer that is sent to again and again."""
 ORIGINAL_LONGEST: Final = 60.0
 """Seconds, more than the six waits can take together: only they fail a peer."""
 
@@ -33,12 +35,22 @@ class ResendPolicy:
         silence: a peer that sent no control datagram for so long, while packages waited for one, has failed.
         age: a package so old, of which `copies` copies were sent, fails its peer even if the peer still answers.
         copies: see `age`.
+
+    Raises:
+        ValueError: a time is not above 0, or `copies` is less than 1.
     """
 
     longest_wait: float = 1.0
     silence: float = 20.0
     age: float = 60.0
     copies: int = 10
+
+    def __post_init__(self) -> None:
+        for name, seconds in (("longest_wait", self.longest_wait), ("silence", self.silence), ("age", self.age)):
+            if not seconds > 0:
+                raise ValueError(f"{name} is a number of seconds above 0, not {seconds!r}")
+        if self.copies < 1:
+            raise ValueError(f"copies is at least 1, not {self.copies!r}")
 
     @staticmethod
     def original() -> ResendPolicy:
@@ -54,7 +66,7 @@ class ResendPolicy:
             jitter: a uniformly random number from 0 to 1.
         """
         del jitter
-        return min(timeout * 2.0 ** (copies - 1), max(timeout, self.longest_wait))
+        return min(timeout * 2.0 ** min(copies - 1, MAX_DOUBLINGS), max(timeout, self.longest_wait))
 
     def exhausted(self, copies: int, age: float) -> bool:
         """Tell whether a package, `age` seconds after its first copy was sent, should not get another one."""
@@ -66,7 +78,7 @@ class _OriginalPolicy(ResendPolicy):
 
     def wait(self, copies: int, timeout: float, jitter: float) -> float:
         del timeout
-        return ORIGINAL_BASE * 2.0 ** (copies - 1) * (1 + jitter / 2)
+        return ORIGINAL_BASE * 2.0 ** (min(copies, ORIGINAL_COPIES) - 1) * (1 + jitter / 2)
 
     def exhausted(self, copies: int, age: float) -> bool:
         del age
@@ -81,6 +93,9 @@ class ConfirmPolicy:
         delay: a package is confirmed at most so many seconds after it came. The wire allows up to 0.1.
         count: as many ids as this are confirmed without waiting any longer.
         urgent: confirm at once what came doubled or out of order, because its sender may be about to send again.
+
+    Raises:
+        ValueError: `delay` is not from 0 to 0.1, or `count` is less than 1.
     """
 
     delay: float = 0.005

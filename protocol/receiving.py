@@ -96,8 +96,11 @@ class Receiving:
 
         def look(address: Address) -> float | None:
             source = self._sources[address]
-            if source.kept or now < source.heard + MEMORY + MARGIN:
-                return max(now, source.heard) + MEMORY + MARGIN
+            forget_at = source.heard + MEMORY + MARGIN
+            if now < forget_at:
+                return forget_at
+            if source.kept:
+                return now + MEMORY + MARGIN
             del self._sources[address]
             return None
 

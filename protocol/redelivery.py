@@ -8,7 +8,8 @@ The rules (protocol/README.md has them in full):
 - a peer fails by silence or by one package's age (see `policy`). Failing takes two steps, so that it is reported once:
   `Numbering` is told, hands over the backlog, and then everything goes into one report. The numbers given up stay here;
 - when the user sends to a failed peer again, those go first, as they were: the receiver must not be left with a hole;
-- a peer with nothing pending is forgotten `memory` seconds after it was last heard of.
+- a peer with nothing pending is forgotten `memory` seconds after the last traffic with it. What we sent counts too: it is
+  what the peer, which must not forget us sooner, has last seen of us.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from .rtt import RoundTrip
 __all__ = ["MEMORY", "Redelivery"]
 
 MEMORY = 600.0
-"""Seconds after which a silent peer with nothing pending is forgotten (wire specification)."""
+"""Seconds without traffic after which a peer with nothing pending is forgotten (wire specification)."""
 
 
 class _Phase(Enum):
@@ -62,6 +63,8 @@ class _Peer:
     """What was granted last."""
     heard: float
     """When its last control datagram arrived, or else when it was first sent to."""
+    sent: float
+    """When anything was last sent to it."""
     phase: _Phase = _Phase.ACTIVE
     reason: FailureReason = FailureReason.SILENT
     look_at: float = inf
@@ -138,6 +141,7 @@ class Redelivery:
             {number: _Unconfirmed(datagram, now, now) for number, datagram in zip(numbers, sent.datagrams, strict=True)}
         )
         peer.next = sent.first + len(numbers)
+        peer.sent = now
         self.pending += len(numbers)
         self._wait_for(sent.target, peer, numbers, 1, now)
         self._watch(sent.target, peer)
@@ -187,6 +191,7 @@ class Redelivery:
         peer = self._peers.get(dropped.target)
         if peer is not None and peer.phase is _Phase.FAILING and peer.life == dropped.life:
             self._report(dropped.target, peer, dropped.packages)
+            self._watch(dropped.target, peer)
         else:
             self._report_packages(dropped.target, FailureReason.SILENT, dropped.packages)
 
@@ -298,7 +303,7 @@ class Redelivery:
         """Return when the peer will have failed, or may be forgotten if nothing is pending."""
         if peer.unconfirmed and peer.phase is not _Phase.FAILED:
             return max(peer.heard, peer.unconfirmed[peer.oldest].first_sent) + self._policy.silence
-        return peer.heard + self._memory
+        return max(peer.heard, peer.sent) + self._memory
 
     def _watch(self, target: Address, peer: _Peer) -> None:
         """See to it that a timer looks whether the peer has failed, or may be forgotten."""
@@ -327,20 +332,21 @@ class Redelivery:
             run = [peer.unconfirmed[number].datagram for number in numbers[start : start + MAX_RUN]]
             self.to_dsender.append(Datagrams(target, run))
         self.resent += len(numbers)
+        peer.sent = now
         for copies, group in by_copies.items():
             self._wait_for(target, peer, group, copies, now)
 
     # Inner steps.
 
     def _meet(self, target: Address, life: int, first: int, now: float) -> _Peer:
-        peer = _Peer(life, first, first, first + self._window, now)
+        peer = _Peer(life, first, first, self._window, now, now)  # the limit is what Numbering begins with
         self._peers[target] = peer
         return peer
 
     def _grant(self, target: Address, peer: _Peer) -> None:
         """Grant more room when much has come free, or when Numbering may be waiting for it."""
         limit = peer.oldest + self._window
-        if peer.phase is _Phase.ACTIVE and limit > peer.limit and peer.limit - peer.next < self._window // 2:
+        if peer.phase is _Phase.ACTIVE and limit > peer.limit and peer.limit - peer.next <= self._window // 2:
             peer.limit = limit
             self.to_usender.append(Grant(target, peer.life, limit))
 
