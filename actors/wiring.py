@@ -51,24 +51,33 @@ ENDS_AFTER: Final = {
 USER_ENDS: Final = (
     ("PackageSender", "usender"),
     ("resender", "ConnErrorReceiver"),
+    ("usender", "ConnErrorReceiver"),
     ("ureceiver", "PackageReceiver"),
 )
-"""What the user holds."""
+"""What the user holds. usender reports only packages that crashed it before they had an id."""
+
+_LEGEND: Final = """\
+    subgraph legend
+        a1(( )) -- datagrams, packages, failures --> b1(( ))
+        a2(( )) -. state: what the original keeps behind mutexes .-> b2(( ))
+        a3(( )) == stop: sent when the other has ended ==> b3(( ))
+        a4(( )) == last: sent when all of these have ended ==> b4(( ))
+    end"""
 
 
 def mermaid() -> str:
     """Draw the wiring as a Mermaid flowchart; `packhorse diagram` prints it and diagrams/stack.mmd contains it."""
-    lines = ["flowchart TD"]
-    lines += [f"    {node}[{node}]" for node in NODES]
-    handles = [name for pair in USER_ENDS for name in pair if name not in NODES]
-    lines += [f"    {handle}([{handle}])" for handle in handles]
-    lines.append("    %% channels: datagrams and packages")
-    lines += [f"    {source} --> {target}" for source, target in (*CHANNELS, *USER_ENDS)]
-    lines.append("    %% state: what the original shares behind mutexes")
-    lines += [f"    {source} -.-> {target}" for source, target in STATE]
-    lines.append("    %% cancellation: a stop message when the first has ended")
-    lines += [f"    {source} == stop ==> {target}" for source, target in CANCELS]
-    lines.append("    %% the last ones: a stop message when all of these have ended")
-    for node, others in ENDS_AFTER.items():
-        lines += [f"    {other} == last stop ==> {node}" for other in others]
-    return "\n".join(lines) + "\n"
+    handles = sorted({name for pair in USER_ENDS for name in pair if name not in NODES})
+    stops = [f"{source} == stop ==> {target}" for source, target in CANCELS]
+    lasts = [f"{source} == last ==> {target}" for target, sources in ENDS_AFTER.items() for source in sources]
+    parts = {
+        "nodes": [f"{node}[{node}]" for node in NODES],
+        "what the user holds": [f"{handle}([{handle}])" for handle in handles],
+        "datagrams, packages and failures": [f"{source} --> {target}" for source, target in (*CHANNELS, *USER_ENDS)],
+        "state": [f"{source} -. state .-> {target}" for source, target in STATE],
+        "stops": stops + lasts,
+    }
+    lines = ["flowchart TB"]
+    for title, part in parts.items():
+        lines += [f"    %% {title}", *(f"    {line}" for line in part)]
+    return "\n".join([*lines, _LEGEND, ""])

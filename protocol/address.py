@@ -21,12 +21,13 @@ Address = tuple[str, int] | tuple[str, int, int, int]
 
 
 def is_numeric(host: str) -> bool:
-    """Tell whether `host` is an IP address rather than a name to resolve."""
+    """Tell whether `host` is an IP address rather than a name to resolve. A zone that is a name (`fe80::1%eth0`) is one too."""
     try:
-        ip_address(host)
+        address = ip_address(host)
     except ValueError:
         return False
-    return True
+    zone = address.scope_id if isinstance(address, IPv6Address) else None
+    return zone is None or zone.isdecimal()
 
 
 def canonical(host: str, port: int, scope: int = 0) -> Address:

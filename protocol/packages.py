@@ -49,7 +49,10 @@ def normalized(target: object) -> Address:
     check_port(port)
     if not is_numeric(host):
         return host, port
-    return check_target(canonical(host, port, target[3] if len(target) > 2 else 0))  # noqa: PLR2004 - IPv6
+    scope = target[3] if len(target) > 2 else 0  # noqa: PLR2004 - IPv6
+    if type(scope) is not int or scope < 0:
+        raise TypeError(f"a target's scope is an int from 0, the number of a network interface, not {scope!r}")
+    return check_target(canonical(host, port, scope))
 
 
 class OutPackage(msgspec.Struct, frozen=True, gc=False):

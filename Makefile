@@ -1,0 +1,46 @@
+# Daily commands. The virtual environment is made on first use and again when pyproject.toml changes.
+
+PYTHON ?= python3
+VENV := .venv-dev
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format types diagram ci clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --upgrade pip
+	$(BIN)/pip install -q --group dev -e '.[cli]'
+	touch $@
+
+demo: $(VENV)/installed ## send a file through a lossy link between two processes
+	$(BIN)/packhorse demo
+
+test: $(VENV)/installed ## run the tests; make test ARGS=tests/protocol for some of them
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed ## check style
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(VENV)/installed ## bring the style in order
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: $(VENV)/installed ## check types, with mypy and pyright
+	$(BIN)/mypy --strict -p packhorse
+	$(BIN)/mypy --strict tests
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+diagram: $(VENV)/installed ## draw the wiring anew: diagrams/stack.mmd, and the same in README.md
+	$(BIN)/python -c 'from packhorse.actors.wiring import mermaid; print(mermaid(), end="")' > diagrams/stack.mmd
+	sed -i -e '/^```mermaid$$/,/^```$$/{//!d}' -e '/^```mermaid$$/r diagrams/stack.mmd' README.md
+
+ci: ## do what CI does, on a clean copy of the last commit
+	.ci/run
+
+clean: ## remove what can be made again
+	rm -rf .venv .venv-dev build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,195 @@
+"""How long packages are under way over a lossy link: packhorse, the original's schedule, and a bare `sendto` beside them.
+
+    python tests/bench/latency.py                    # the table (some ten minutes)
+    python tests/bench/latency.py --packages 500     # a quick look
+    python tests/bench/latency.py --plot latency.svg # and the distribution at 20 % loss as a picture
+
+Sender, link and receiver are three processes; the link delays by 20 ms each way and loses in both directions. Latency is from just
+before `send` until just after `recv`, by `time.monotonic`, which processes share on Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import packhorse
+from packhorse import ConfirmPolicy, OutPackage, Peers, Reliability, ResendPolicy
+from packhorse.testing import Link, UdpLink
+
+RATE = 200
+DELAY = 0.02
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@dataclass(frozen=True)
+class Column:
+    """What is measured: which sender, with which promise."""
+
+    name: str
+    reliability: Reliability | None
+    original: bool = False
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of the stacks."""
+        if not self.original:
+            return {}
+        return {"resend": ResendPolicy.original(), "confirm": ConfirmPolicy.original()}
+
+
+COLUMNS = (
+    Column("bare sendto", None),
+    Column("original's schedule, unordered", Reliability.UNORDERED, original=True),
+    Column("original's schedule, semi-ordered", Reliability.SEMI_ORDERED, original=True),
+    Column("packhorse, unordered", Reliability.UNORDERED),
+    Column("packhorse, semi-ordered", Reliability.SEMI_ORDERED),
+)
+
+
+def _receive(column: Column, count: int, pipe: Connection) -> None:
+    """Receive in a process of its own; send back the port, then the latencies."""
+    latencies: list[float] = []
+    if column.reliability is None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bare:
+            bare.bind(("127.0.0.1", 0))
+            pipe.send(bare.getsockname())
+            bare.settimeout(2.0)
+            try:
+                while len(latencies) < count:
+                    data = bare.recv(2048)
+                    latencies.append(time.monotonic() - int.from_bytes(data[:8], "big") / 1e9)
+            except TimeoutError:
+                pass
+    else:
+        with packhorse.startup(host="127.0.0.1", **column.options()) as stack:
+            pipe.send(stack.address)
+            try:
+                while len(latencies) < count:
+                    data = stack.receiver.recv(timeout=30.0).data
+                    latencies.append(time.monotonic() - int.from_bytes(data[:8], "big") / 1e9)
+            except packhorse.Timeout:
+                pass
+    pipe.send(latencies)
+
+
+def _relay(to: packhorse.Address, loss: float, seed: int, pipe: Connection) -> None:
+    """Be the link in a process of its own, until told to stop."""
+    there, back = Link(loss=loss, delay=DELAY, seed=seed), Link(loss=loss, delay=DELAY, seed=seed + 1)
+    with UdpLink(to, there=there, back=back) as link:
+        pipe.send(link.address)
+        pipe.recv()
+
+
+def _send(column: Column, to: packhorse.Address, count: int, size: int) -> int:
+    """Send at a steady rate from this process; return how many packages were reported as failed."""
+    filler = bytes(size - 8)
+
+    def stamp() -> bytes:
+        return int(time.monotonic() * 1e9).to_bytes(8, "big") + filler
+
+    def pace(number: int) -> None:
+        wait = start + number / RATE - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+
+    start = time.monotonic()
+    if column.reliability is None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bare:
+            for number in range(count):
+                pace(number)
+                bare.sendto(stamp(), to)
+        return 0
+    with packhorse.startup(host="127.0.0.1", **column.options()) as stack:
+        for number in range(count):
+            pace(number)
+            stack.sender.send(OutPackage(stamp(), column.reliability, Peers.PLAYERS, to))
+        stack.sender.flush(60.0)
+        return sum(failure.count for failure in stack.errors.drain())
+
+
+def measure(column: Column, loss: float, size: int, count: int, seed: int) -> list[float]:
+    """Return the latencies in seconds, in order of size; those of packages that never arrived are missing."""
+    here, there = SPAWN.Pipe()
+    receiver = SPAWN.Process(target=_receive, args=(column, count, there), daemon=True)
+    receiver.start()
+    to = here.recv()
+    link_here, link_there = SPAWN.Pipe()
+    relay = SPAWN.Process(target=_relay, args=(to, loss, seed, link_there), daemon=True)
+    relay.start()
+    _send(column, link_here.recv(), count, size)
+    latencies: list[float] = here.recv()
+    link_here.send("stop")
+    receiver.join()
+    relay.join()
+    return sorted(latencies)
+
+
+def cell(latencies: list[float], count: int) -> str:
+    """Write p50 / p99 in milliseconds, and how many never arrived."""
+    if not latencies:
+        return "nothing arrived"
+    p50, p99 = (latencies[min(len(latencies) - 1, int(len(latencies) * share))] * 1000 for share in (0.5, 0.99))
+    missing = count - len(latencies)
+    return f"{p50:.1f} / {p99:.1f}" + (f", {missing / count:.1%} missing" if missing else "")
+
+
+def plot(results: dict[str, list[float]], file: Path) -> None:
+    """Draw the share of packages that arrived within a time."""
+    from matplotlib import pyplot  # noqa: PLC0415 - only needed for the picture
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    for name, latencies in results.items():
+        axes.plot(
+            [latency * 1000 for latency in latencies],
+            [(place + 1) / len(latencies) for place in range(len(latencies))],
+            label=name,
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("one-way delivery, ms (20 ms link, 20 % loss each way, 200 packages/s)")
+    axes.set_ylabel("share delivered")
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(file)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--packages", type=int, default=2000, help="packages per figure (default 2000)")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 504], help="bytes of data (default 64 504)")
+    parser.add_argument("--losses", type=float, nargs="+", default=[0.0, 0.05, 0.2], help="each way (default 0 0.05 0.2)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--plot", type=Path, help="draw the distribution at the last loss and first size as SVG")
+    options = parser.parse_args()
+    versions = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+    print(f"{time.strftime('%Y-%m-%d')}, {versions}, {options.packages} packages per figure, ms p50 / p99\n")
+    pictured: dict[str, list[float]] = {}
+    for size in options.sizes:
+        print(f"| {size} bytes | " + " | ".join(f"{loss:.0%} loss" for loss in options.losses) + " |")
+        print("|---|" + "---|" * len(options.losses))
+        for column in COLUMNS:
+            cells: list[str] = []
+            for loss in options.losses:
+                latencies = measure(column, loss, size, options.packages, options.seed)
+                cells.append(cell(latencies, options.packages))
+                if size == options.sizes[0] and loss == options.losses[-1] and column.reliability is not None:
+                    pictured[column.name] = latencies
+            print(f"| {column.name} | " + " | ".join(cells) + " |", flush=True)
+        print()
+    if options.plot is not None:
+        plot(pictured, options.plot)
+        print(f"drawn to {options.plot}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The tables in protocol/README.md say what the code does."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from packhorse import ConfirmPolicy, InPackage, MessageDecoder, Peers, Reliability, ResendPolicy
+from packhorse.protocol.codecs import U16, U32, Bincode, Codec, msgpack
+from packhorse.protocol.header import (
+    KINDS,
+    Kind,
+    pack_confirmation,
+    pack_header,
+    unpack_confirmation,
+    unpack_header,
+    unwrap,
+)
+from packhorse.protocol.messages import Received
+from packhorse.protocol.receiving import Receiving
+from packhorse.protocol.rtt import INITIAL_TIMEOUT
+
+SPECIFICATION = (Path(__file__).parents[2] / "protocol" / "README.md").read_text()
+SOURCE = ("10.0.0.1", 1)
+
+
+@dataclass
+class One:
+    value: U16
+
+
+@dataclass
+class Two:
+    values: tuple[U32, U32]
+
+
+Message = One | Two
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Return the cells of the first table below a heading, without its head and without backticks."""
+    section = SPECIFICATION.partition(f"# {heading}\n")[2].partition("\n#")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    assert len(lines) > 2, f"no table below {heading!r}"
+    return [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def numbers(cell: str) -> list[int]:
+    return [int(number) for number in cell.split(",") if number]
+
+
+@pytest.mark.parametrize("row", rows("Examples of packages"), ids=lambda row: row[0])
+def test_packages(row: list[str]) -> None:
+    datagram, payload = bytes.fromhex(row[0]), bytes.fromhex(row[4])
+    reliability, peers, number = Reliability[row[1]], Peers[row[2]], int(row[3])
+    assert KINDS[datagram[0]] is Kind.PACKAGE
+    assert unpack_header(datagram) == (reliability, peers, number)
+    assert datagram[4:] == payload
+    packed = pack_header(reliability, peers, number) + payload
+    assert packed == bytes([datagram[0] & 0xF0]) + datagram[1:]
+
+
+@pytest.mark.parametrize("row", rows("Examples of control datagrams"), ids=lambda row: row[0])
+def test_control_datagrams(row: list[str]) -> None:
+    datagram, ids = bytes.fromhex(row[0]), numbers(row[1])
+    assert KINDS[datagram[0]] is Kind.CONTROL
+    assert unpack_confirmation(datagram) == ids
+    assert datagram.startswith(pack_confirmation(ids))
+
+
+@pytest.mark.parametrize("row", rows("Examples of invalid first bytes"), ids=lambda row: row[0])
+def test_invalid_first_bytes(row: list[str]) -> None:
+    assert KINDS[int(row[0], 16)] is Kind.INVALID
+
+
+@pytest.mark.parametrize("row", rows("Examples of ids on the circle"), ids=lambda row: row[0])
+def test_ids_on_the_circle(row: list[str]) -> None:
+    wire_id, near, number = (int(cell) for cell in row)
+    assert unwrap(wire_id, near) == number
+
+
+def test_receiving() -> None:
+    receiving = Receiving()
+    for package, delivered, confirmed in rows("Examples of receiving"):
+        kind, number = package.split()
+        reliability = {"s": Reliability.SEMI_ORDERED, "u": Reliability.UNORDERED}[kind]
+        # The payload is the id, so that what is delivered can be told.
+        datagram = pack_header(reliability, Peers.PLAYERS, int(number)) + number.encode()
+        receiving.received(Received(SOURCE, len(datagram), datagram, 0.0))
+        assert [int(got.data) for got in receiving.to_user] == numbers(delivered), package
+        assert [wire_id for run in receiving.to_confirmer for wire_id in run.ids] == numbers(confirmed), package
+        receiving.to_user.clear()
+        receiving.to_confirmer.clear()
+
+
+@pytest.mark.parametrize("row", rows("Examples of waits"), ids=lambda row: row[0])
+def test_waits(row: list[str]) -> None:
+    copies, ours, least, most = int(row[0]), *map(float, row[1:])
+    assert ResendPolicy().wait(copies, INITIAL_TIMEOUT, 0.5) == pytest.approx(ours)
+    assert ResendPolicy.original().wait(copies, INITIAL_TIMEOUT, 0.0) == pytest.approx(least)
+    assert ResendPolicy.original().wait(copies, INITIAL_TIMEOUT, 1.0) == pytest.approx(most)
+
+
+def test_giving_up() -> None:
+    policy = ResendPolicy()
+    assert (policy.silence, policy.age, policy.copies, policy.longest_wait) == (20.0, 60.0, 10, 1.0)
+    assert not ResendPolicy.original().exhausted(5, 1000.0)
+    assert ResendPolicy.original().exhausted(6, 0.0)
+
+
+def test_confirming() -> None:
+    policy = ConfirmPolicy()
+    assert (policy.delay, policy.count, policy.urgent) == (0.005, 32, True)
+
+
+def value(node: ast.expr) -> Any:
+    """Evaluate a literal that may contain One(...) and Two(...)."""
+    if isinstance(node, ast.List):
+        return [value(item) for item in node.elts]
+    if isinstance(node, ast.Call):
+        assert isinstance(node.func, ast.Name)
+        return {"One": One, "Two": Two}[node.func.id](*(ast.literal_eval(argument) for argument in node.args))
+    return ast.literal_eval(node)
+
+
+@pytest.mark.parametrize("row", rows("Examples of messages"), ids=lambda row: row[1])
+def test_messages(row: list[str]) -> None:
+    data, expected = bytes.fromhex(row[1]), value(ast.parse(row[2], mode="eval").body)
+    codecs: dict[str, tuple[Codec, Any]] = {"bincode": (Bincode(Message), Message), "msgpack": (msgpack, object)}
+    codec, kind = codecs[row[0]]
+    assert list(MessageDecoder(data, kind, codec=codec)) == expected
+    assert b"".join(codec.encode(message) for message in expected) == data
+
+
+@pytest.mark.parametrize("row", rows("Numbers"), ids=lambda row: row[2])
+def test_numbers(row: list[str]) -> None:
+    module, _, name = row[2].partition(".")
+    assert getattr(importlib.import_module(f"packhorse.protocol.{module}"), name) == float(row[1])
+
+
+def test_every_module_is_described() -> None:
+    folder = Path(__file__).parents[2] / "protocol"
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    described = SPECIFICATION.partition("## Datagrams")[0]
+    assert [name for name in sorted(modules) if f"`{name}`" not in described] == []
+
+
+def test_a_package_that_arrives_may_be_empty() -> None:
+    receiving = Receiving()
+    datagram = pack_header(Reliability.UNRELIABLE, Peers.PLAYERS, 0)
+    receiving.received(Received(SOURCE, len(datagram), datagram, 0.0))
+    assert receiving.to_user == [InPackage(b"", Reliability.UNRELIABLE, Peers.PLAYERS, SOURCE, 0.0)]
