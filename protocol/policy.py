@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from .recovery import MeasuredRecovery, OriginalRecovery
+from .recovery import ORIGINAL_COPIES, MeasuredRecovery, OriginalRecovery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ConfirmPolicy", "ResendPolicy"]
 
-ORIGINAL_COPIES: Final = 6
 ORIGINAL_LONGEST: Final = 60.0
 """Seconds, more than the six waits can take together: only they fail a peer."""
 

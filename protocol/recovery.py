@@ -29,7 +29,7 @@ from typing import Final
 from .header import Reliability
 from .rtt import RoundTrip
 
-__all__ = ["MeasuredRecovery", "OriginalRecovery", "Recovery", "Unconfirmed"]
+__all__ = ["ORIGINAL_COPIES", "MeasuredRecovery", "OriginalRecovery", "Recovery", "Unconfirmed"]
 
 SETTLE: Final = 0.001
 """Seconds between a confirmation and the judgement of what it says."""
@@ -49,6 +49,7 @@ TWIN_LOSS: Final = 0.02
 """Share of packages lost from which on a lost one is sent again in two copies."""
 LOSS_MEMORY: Final = 256
 """Packages over which the loss rate is averaged."""
+ORIGINAL_COPIES: Final = 6
 ORIGINAL_BASE: Final = 0.22
 """Seconds of the original's first wait; each is twice as long as the one before, and up to half of it longer."""
 
@@ -250,6 +251,13 @@ class MeasuredRecovery(Recovery):
             deadline = min(deadline, self._twins[0][0])
         return deadline
 
+    def revive(self, now: float) -> list[int]:
+        """Begin anew with everything that is unconfirmed; return it, to be sent again now."""
+        self._backoff = 0
+        self._judge_at = None
+        self._twins.clear()
+        return super().revive(now)
+
     def _again(self, number: int, now: float) -> Unconfirmed:
         package = super()._again(number, now)
         self._order.append((package.serial, number))
@@ -292,10 +300,10 @@ class MeasuredRecovery(Recovery):
 
     def _time_out(self, now: float, numbers: list[int]) -> None:
         """Send again what was sent longest ago."""
-        limit = now - self.round_trip.timeout
+        wait = 0.0 if self._backoff else self.round_trip.timeout
         for _ in range(PROBES if self._backoff else FIRST_RESENDS):
             oldest = self._oldest()
-            if oldest is None or oldest.last_sent > limit:
+            if oldest is None or oldest.last_sent == now or oldest.last_sent + wait > now:
                 break
             number = self._order.popleft()[1]
             self._again(number, now)
@@ -363,5 +371,5 @@ class OriginalRecovery(Recovery):
         return package
 
     def _wait(self, number: int, package: Unconfirmed) -> None:
-        wait = ORIGINAL_BASE * 2.0 ** min(package.copies - 1, MAX_DOUBLINGS) * (1 + self._random() / 2)
+        wait = ORIGINAL_BASE * 2.0 ** (min(package.copies, ORIGINAL_COPIES) - 1) * (1 + self._random() / 2)
         heapq.heappush(self._timers, (package.last_sent + wait, package.serial, number))

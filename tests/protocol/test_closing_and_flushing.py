@@ -71,7 +71,7 @@ def test_a_peer_revived_after_the_closing_deadline_fails_at_once_with_its_backlo
     resender.failures()
     resender.redelivery.give_up_at(resender.now)
     resender.redelivery.tick(resender.now)
-    resender.redelivery.revive(Revive(A, 2, 1), resender.now)
+    resender.revive(1)
     assert Failed(A, 2) in resender.messages()
     resender.redelivery.dropped(Dropped(A, 2, [package(b"waits")]))
     assert resender.failures() == [(A, FailureReason.CLOSED, [b"waits"])]
@@ -162,7 +162,7 @@ def test_a_flush_is_done_when_the_peer_is_forgotten(resender: Resender) -> None:
 def test_a_flush_of_a_revived_peer_waits_for_what_was_given_up(resender: Resender) -> None:
     resender.sent(0)
     resender.fail()
-    resender.redelivery.revive(Revive(A, 2, 1), resender.now)
+    resender.revive(1)
     resender.redelivery.flush(Flush({A: (2, 2)}, "token"))
     resender.sent(1, life=2)
     resender.confirmed(1)
@@ -176,7 +176,7 @@ def test_a_flush_of_a_revived_peer_waits_for_what_was_given_up(resender: Resende
 
 def test_a_poisoned_sending_fails_its_peer_and_is_reported_with_the_rest(resender: Resender) -> None:
     resender.sent(0)
-    poison = Sent(A, 1, 1, [datagram(1, b"poison")], START)
+    poison = Sent(A, 1, 1, [datagram(1, b"poison")], 5, START)
     resender.redelivery.poisoned(poison, START)
     assert resender.messages() == [Failed(A, 1)]
     resender.redelivery.dropped(Dropped(A, 1, [package(b"waits")]))
@@ -185,7 +185,7 @@ def test_a_poisoned_sending_fails_its_peer_and_is_reported_with_the_rest(resende
 
 
 def test_a_sending_that_was_poisoned_after_it_was_handled_counts_once(resender: Resender) -> None:
-    poison = Sent(A, 1, 0, [datagram(0, b"poison")], START)
+    poison = Sent(A, 1, 0, [datagram(0, b"poison")], 0, START)
     resender.redelivery.sent(poison)
     resender.redelivery.poisoned(poison, START)
     assert resender.redelivery.pending == 1
@@ -195,11 +195,12 @@ def test_a_sending_that_was_poisoned_after_it_was_handled_counts_once(resender: 
 
 
 def test_a_poisoned_first_sending_is_reported_and_leaves_no_hole(resender: Resender) -> None:
-    resender.redelivery.poisoned(Sent(A, 1, 0, [datagram(0, b"poison")], START), START)
+    resender.redelivery.poisoned(Sent(A, 1, 0, [datagram(0, b"poison")], 0, START), START)
     assert resender.messages() == [Failed(A, 1)]
     resender.redelivery.dropped(Dropped(A, 1, []))
     assert resender.failures() == [(A, FailureReason.POISONED, [b"poison"])]
-    resender.redelivery.revive(Revive(A, 2, 1), START + 1)
+    resender.now = START + 1
+    resender.revive(1)
     assert resender.redelivery.to_dsender == [Datagrams(A, [datagram(0, b"poison")])]
     resender.confirmed(0)
     assert resender.redelivery.pending == 0
@@ -209,7 +210,7 @@ def test_a_poisoned_revival_reports_the_backlog_and_nothing_twice(resender: Rese
     resender.sent(0)
     resender.fail()
     resender.failures()
-    resender.redelivery.poisoned(Revive(A, 2, 1), resender.now)
+    resender.redelivery.poisoned(Revive(A, 2, 1, 5), resender.now)
     assert resender.messages() == [Failed(A, 2)]
     resender.redelivery.dropped(Dropped(A, 2, [package(b"waits")]))
     assert resender.failures() == [(A, FailureReason.POISONED, [b"waits"])]
@@ -225,7 +226,7 @@ def test_a_poisoned_revival_of_a_peer_with_nothing_unconfirmed_does_not_strand_t
         resender.fail()
         resender.failures()
         resender.confirmed(0)
-    resender.redelivery.poisoned(Revive(A, 2, 1), resender.now)
+    resender.redelivery.poisoned(Revive(A, 2, 1, 5), resender.now)
     assert resender.messages() == [Failed(A, 2)]
     resender.redelivery.dropped(Dropped(A, 2, [package(b"waits")]))
     assert resender.failures() == [(A, FailureReason.POISONED, [b"waits"])]

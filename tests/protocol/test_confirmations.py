@@ -117,11 +117,11 @@ def test_at_the_end_everything_is_confirmed_at_once() -> None:
     confirmations = Confirmations(ConfirmPolicy.original())
     _add(confirmations, [1], 10.0, source=A)
     _add(confirmations, [2], 10.0, source=B)
-    confirmations.confirm_all()
+    confirmations.confirm_all(10.0)
     assert _pieces(confirmations) == [[1], [2]]
     assert confirmations.deadline() is None
     confirmations.to_dsender.clear()
-    confirmations.confirm_all()
+    confirmations.confirm_all(10.0)
     confirmations.tick(20.0)
     assert confirmations.to_dsender == []
 
@@ -129,6 +129,6 @@ def test_at_the_end_everything_is_confirmed_at_once() -> None:
 def test_what_was_urgent_is_confirmed_once_even_when_everything_is() -> None:
     confirmations = Confirmations(ConfirmPolicy())
     _add(confirmations, [1], 10.0, urgent=True)
-    confirmations.confirm_all()
+    confirmations.confirm_all(10.0)
     confirmations.tick(10.0)
     assert _pieces(confirmations) == [[1]]

@@ -146,10 +146,10 @@ def test_what_was_given_up_goes_first_and_unchanged_when_the_peer_is_revived(res
     resender.sent(0, 3)
     resender.fail()
     resender.resent.clear()
-    resender.redelivery.revive(Revive(A, 2, 3), resender.now)
+    resender.revive(3)
     resender.collect()
     assert [sent for _, sent in resender.resent] == [datagram(number, bytes([number])) for number in range(3)]
-    assert resender.messages() == [Grant(A, 2, 512)]
+    assert resender.grants()[-1].limit == 512
     assert resender.redelivery.pending == 3
 
 
@@ -158,7 +158,8 @@ def test_a_revived_peer_has_20_seconds_again_and_nothing_is_reported_twice(resen
     resender.fail()
     assert resender.failures() == [(A, FailureReason.SILENT, [b"\0", b"\1"])]
     revived = resender.now = START + 300
-    resender.redelivery.revive(Revive(A, 2, 2), revived)
+    resender.now = revived
+    resender.revive(2)
     resender.sent(2, life=2)
     resender.messages()
     resender.run(revived + 19.999)
@@ -177,21 +178,22 @@ def test_timers_from_before_the_failure_send_nothing_again_too_early(resender: R
     resender.redelivery.dropped(Dropped(A, 1, []))
     revived = START + 20.1
     assert revived < last_copy + 1
-    resender.redelivery.revive(Revive(A, 2, 1), revived)
+    resender.now = revived
+    resender.revive(1)
     resender.collect()
     resender.resent.clear()
-    resender.run(revived + 1.5)
-    assert [time for time, _ in resender.resent] == [pytest.approx(revived + 1)]
+    resender.run(revived + 0.8)
+    assert [time for time, _ in resender.resent] == [pytest.approx(revived + 0.3)]
 
 
 def test_a_revived_peer_whose_window_is_used_up_gets_room_when_the_oldest_is_confirmed() -> None:
     resender = Resender(window=4)
     resender.sent(0, 4)
     resender.fail()
-    resender.redelivery.revive(Revive(A, 2, 4), resender.now)
+    resender.revive(4)
     assert resender.messages() == []
     resender.confirmed(1, 0)
-    assert resender.messages() == [Grant(A, 2, 6)]
+    assert resender.grants()[-1].limit == 6
 
 
 def test_a_confirmation_of_a_failed_peer_that_comes_late_still_counts(resender: Resender) -> None:
@@ -200,7 +202,7 @@ def test_a_confirmation_of_a_failed_peer_that_comes_late_still_counts(resender: 
     resender.confirmed(0, 2)
     assert resender.redelivery.pending == 0
     resender.resent.clear()
-    resender.redelivery.revive(Revive(A, 2, 3), resender.now)
+    resender.revive(3)
     resender.collect()
     assert [sent for _, sent in resender.resent] == [datagram(1, b"\1")]
     assert resender.redelivery.pending == 1
@@ -211,17 +213,17 @@ def test_a_peer_that_confirmed_everything_late_is_revived_with_room_and_nothing_
     resender.fail()
     resender.confirmed(0, 1, 2)
     resender.resent.clear()
-    resender.redelivery.revive(Revive(A, 2, 3), resender.now)
+    resender.revive(3)
     resender.collect()
     assert resender.resent == []
-    assert resender.messages() == [Grant(A, 2, 515)]
+    assert resender.grants()[-1].limit == 515
 
 
 def test_reviving_a_dead_peer_again_and_again_goes_on_for_ever(resender: Resender) -> None:
     resender.sent(0)
     resender.fail()
     for life in range(2, 80):
-        resender.redelivery.revive(Revive(A, life, 1), resender.now)
+        resender.revive(1, life=life)
         resender.fail(life=life)
     assert resender.redelivery.resent > 1024
     assert len(resender.failures()) == 1
@@ -233,7 +235,8 @@ def test_the_original_policy_gives_a_revived_peer_one_copy_and_one_wait() -> Non
     resender.fail()
     resender.resent.clear()
     revived = resender.now
-    resender.redelivery.revive(Revive(A, 2, 1), revived)
+    resender.now = revived
+    resender.revive(1)
     resender.collect()
     resender.run(revived + 7.039)
     assert Failed(A, 2) not in resender.messages()
@@ -270,7 +273,8 @@ def test_a_failed_peer_is_forgotten_600_seconds_after_the_last_copy_was_sent(res
 
 
 def test_reviving_a_forgotten_peer_is_answered_with_its_expiry(resender: Resender) -> None:
-    resender.redelivery.revive(Revive(A, 2, 7), START)
+    resender.now = START
+    resender.revive(7)
     assert resender.messages() == [Expired(A, 2, 7)]
 
 
@@ -282,7 +286,7 @@ def test_a_sending_that_crosses_the_expiry_meets_the_peer_anew(resender: Resende
     assert Expired(A, 1, 300) in resender.messages()
     resender.sent(300)
     assert resender.redelivery.pending == 1
-    assert resender.messages() == [Grant(A, 1, 812)]
+    assert resender.grants()[-1].limit == 812
     resender.confirmed(300)
     assert resender.redelivery.pending == 0
 

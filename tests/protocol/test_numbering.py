@@ -19,6 +19,9 @@ from packhorse.protocol.numbering import MAX_RUN, WINDOW, Numbering
 
 from .helpers import SEMI_ORDERED, UNORDERED, UNRELIABLE, A, B, datagram, package
 
+PLENTY = 1 << 30
+"""Bytes; more than any test sends."""
+
 
 def _send(numbering: Numbering, count: int, target: tuple[str, int] = A) -> None:
     for _ in range(count):
@@ -80,7 +83,7 @@ def test_unreliable_packages_pass_a_full_window_and_wrap_around() -> None:
 def test_numbers_go_on_where_ids_wrap() -> None:
     numbering = Numbering()
     _send(numbering, 1)
-    numbering.granted(Grant(A, 1, 0x1000010), 1.0)
+    numbering.granted(Grant(A, 1, 0x1000010, PLENTY), 1.0)
     numbering._targets[A].next = 0xFFFFFF
     numbering.to_dsender.clear()
     numbering.to_resender.clear()
@@ -96,7 +99,7 @@ def test_at_the_window_packages_wait_and_a_grant_lets_them_go_in_order() -> None
     assert numbering.waiting == 3
     assert [released.data for released in numbering.released] == [b"0", b"1"]
     numbering.to_dsender.clear()
-    numbering.granted(Grant(A, 1, 4), 2.0)
+    numbering.granted(Grant(A, 1, 4, PLENTY), 2.0)
     assert numbering.to_dsender == [Datagrams(A, [datagram(2, b"2"), datagram(3, b"3")])]
     assert numbering.waiting == 1
     assert [released.data for released in numbering.released] == [b"0", b"1", b"2", b"3"]
@@ -113,8 +116,8 @@ def test_one_target_at_its_limit_holds_up_no_other() -> None:
 def test_a_grant_of_an_older_life_or_for_an_unknown_target_changes_nothing() -> None:
     numbering = Numbering(window=1)
     _send(numbering, 2)
-    numbering.granted(Grant(A, 0, 100), 1.0)
-    numbering.granted(Grant(B, 1, 100), 1.0)
+    numbering.granted(Grant(A, 0, 100, PLENTY), 1.0)
+    numbering.granted(Grant(B, 1, 100, PLENTY), 1.0)
     assert numbering.waiting == 1
 
 
@@ -171,13 +174,13 @@ def test_after_a_failure_the_next_package_revives_the_peer_once_and_waits_for_ro
     _failed(numbering)
     numbering.to_dsender.clear()
     _send(numbering, 2)
-    assert numbering.to_resender == [Revive(A, 2, 3)]
+    assert numbering.to_resender == [Revive(A, 2, 3, 15)]
     assert numbering.to_dsender == []
     numbering.to_resender.clear()
-    numbering.granted(Grant(A, 1, 500), 1.0)
+    numbering.granted(Grant(A, 1, 500, PLENTY), 1.0)
     assert numbering.waiting == 2, "a grant of the old life"
-    numbering.granted(Grant(A, 2, 500), 1.0)
-    assert numbering.to_resender == [Sent(A, 2, 3, [datagram(3), datagram(4)], 1.0)]
+    numbering.granted(Grant(A, 2, 500, PLENTY), 1.0)
+    assert numbering.to_resender == [Sent(A, 2, 3, [datagram(3), datagram(4)], 15, 1.0)]
 
 
 def test_unreliable_packages_do_not_revive_a_peer() -> None:
@@ -194,7 +197,7 @@ def test_a_target_that_expired_starts_at_zero() -> None:
     numbering.to_resender.clear()
     numbering.expired(Expired(A, 1, 3), 1.0)
     _send(numbering, 1)
-    assert numbering.to_resender == [Sent(A, 2, 0, [datagram(0)], 1.0)]
+    assert numbering.to_resender == [Sent(A, 2, 0, [datagram(0)], 0, 1.0)]
 
 
 def test_a_target_that_got_numbers_since_has_not_expired() -> None:
@@ -213,7 +216,7 @@ def test_a_failed_target_that_nobody_revived_expires_with_its_last_life() -> Non
     _failed(numbering)
     numbering.expired(Expired(A, 1, 3), 1.0)
     _send(numbering, 1)
-    assert numbering.to_resender == [Sent(A, 2, 0, [datagram(0)], 1.0)]
+    assert numbering.to_resender == [Sent(A, 2, 0, [datagram(0)], 0, 1.0)]
 
 
 def test_what_expired_before_it_was_revived_waits_for_the_answer_to_the_revival() -> None:
@@ -225,7 +228,7 @@ def test_what_expired_before_it_was_revived_waits_for_the_answer_to_the_revival(
     numbering.expired(Expired(A, 1, 3), 1.0)
     assert (numbering.to_resender, numbering.waiting) == ([], 2)
     numbering.expired(Expired(A, 2, 3), 1.0)
-    assert numbering.to_resender == [Sent(A, 3, 0, [datagram(0), datagram(1)], 1.0)]
+    assert numbering.to_resender == [Sent(A, 3, 0, [datagram(0), datagram(1)], 0, 1.0)]
     assert numbering.waiting == 0
 
 
@@ -251,7 +254,7 @@ def test_forgetting_gives_up_the_backlog_and_starts_at_zero() -> None:
     assert numbering.to_resender == [Forgotten(A, 1, packages[1:])]
     assert (numbering.waiting, len(numbering.released)) == (0, 2)
     _send(numbering, 1)
-    assert numbering.to_resender[1:] == [Sent(A, 2, 0, [datagram(0)], 1.0)]
+    assert numbering.to_resender[1:] == [Sent(A, 2, 0, [datagram(0)], 0, 1.0)]
 
 
 def test_a_flush_marks_what_was_sent_and_what_waits_but_not_failed_targets() -> None:

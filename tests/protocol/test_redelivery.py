@@ -10,7 +10,6 @@ from packhorse.protocol import ResendPolicy
 from packhorse.protocol.messages import (
     Datagrams,
     Failed,
-    Grant,
     Sent,
 )
 from packhorse.protocol.redelivery import Redelivery
@@ -46,7 +45,7 @@ def test_the_original_schedule_is_kept_by_its_policy() -> None:
 def test_jitter_is_asked_for_once_per_wait() -> None:
     draws = iter([1.0, 0.0, 0.5])
     redelivery = Redelivery(ResendPolicy.original(), lambda: next(draws))
-    redelivery.sent(Sent(A, 1, 0, [datagram(0)], 0.0))
+    redelivery.sent(Sent(A, 1, 0, [datagram(0)], 0, 0.0))
     assert redelivery.deadline() == pytest.approx(0.33)
     redelivery.tick(0.33)
     assert redelivery.deadline() == pytest.approx(0.33 + 0.44)
@@ -56,10 +55,10 @@ def test_jitter_is_asked_for_once_per_wait() -> None:
 
 def test_what_is_confirmed_is_not_sent_again(resender: Resender) -> None:
     resender.sent(0, 3)
-    resender.now += 0.2
+    resender.now += 0.1
     resender.confirmed(2, 0)
     assert resender.redelivery.pending == 1
-    resender.run(START + 0.5)
+    resender.run(START + 0.15)
     assert [sent for _, sent in resender.resent] == [datagram(1, b"\1")]
     resender.confirmed(1)
     resender.run(START + 5)
@@ -67,13 +66,29 @@ def test_what_is_confirmed_is_not_sent_again(resender: Resender) -> None:
     assert resender.redelivery.pending == 0
 
 
-def test_a_run_that_is_due_is_sent_again_in_order_and_in_pieces(resender: Resender) -> None:
-    resender.sent(0, 64)
-    resender.sent(64, 64)
-    resender.redelivery.tick(START + 0.3)
+def test_what_is_sent_again_together_goes_in_order_and_in_pieces(resender: Resender) -> None:
+    resender.sent(0, 128)
+    resender.fail()
+    resender.resent.clear()
+    resender.revive(128)
     assert [len(run.datagrams) for run in resender.redelivery.to_dsender] == [64, 64]
     resender.collect()
     assert [sent for _, sent in resender.resent] == [datagram(number, bytes([number])) for number in range(128)]
+
+
+def test_an_eager_package_is_sent_in_copies_three_milliseconds_apart(resender: Resender) -> None:
+    resender.sent(0, eager=3)
+    resender.run(START + 0.29)
+    assert [time - START for time, _ in resender.resent] == pytest.approx([0.003, 0.006])
+    assert {sent for _, sent in resender.resent} == {datagram(0, b"\0")}
+
+
+def test_an_eager_package_that_is_confirmed_needs_no_more_copies(resender: Resender) -> None:
+    resender.sent(0, eager=8)
+    resender.run(START + 0.004)
+    resender.confirmed(0)
+    resender.run(START + 1)
+    assert len(resender.resent) == 1
 
 
 def test_ids_that_are_not_awaited_are_ignored(resender: Resender) -> None:
@@ -93,83 +108,12 @@ def test_ids_are_understood_across_the_wrap(resender: Resender) -> None:
     assert resender.redelivery.pending == 0
 
 
-def test_the_measured_round_trip_sets_the_next_timeout(resender: Resender) -> None:
-    resender.sent(0)
-    resender.now += 0.1
-    resender.confirmed(0)
-    resender.sent(1)
-    resender.run(START + 0.5)
-    assert [time for time, _ in resender.resent] == [pytest.approx(START + 0.1 + 0.1 + 4 * 0.05)]
-
-
-def test_only_the_first_id_of_a_confirmation_is_measured(resender: Resender) -> None:
-    resender.sent(0)
-    resender.now += 0.2
-    resender.sent(1)
-    resender.now += 0.1
-    resender.confirmed(1, 0)
-    assert resender.redelivery._peers[A].round_trip.smoothed == pytest.approx(0.1)
-
-
-def test_a_package_that_was_sent_twice_measures_nothing(resender: Resender) -> None:
-    resender.sent(0)
-    resender.run(START + 0.35)
-    assert len(resender.resent) == 1
-    resender.confirmed(0)
-    assert resender.redelivery._peers[A].round_trip.smoothed is None
-
-
 def test_targets_have_nothing_to_do_with_each_other(resender: Resender) -> None:
     resender.sent(0, target=A)
     resender.sent(0, target=B, life=2)
     resender.confirmed(0, source=B)
     resender.redelivery.tick(START + 0.3)
     assert resender.redelivery.to_dsender == [Datagrams(A, [datagram(0, b"\0")])]
-
-
-# Grants.
-
-
-def test_room_is_granted_when_half_the_window_is_used() -> None:
-    resender = Resender(window=8)
-    resender.sent(0, 3)
-    resender.confirmed(0, 1, 2)
-    assert resender.messages() == []
-    resender.sent(3, 1)
-    assert resender.messages() == [Grant(A, 1, 11)]
-
-
-def test_no_room_is_granted_beyond_the_window_above_the_oldest_unconfirmed() -> None:
-    resender = Resender(window=8)
-    resender.sent(0, 8)
-    resender.confirmed(1, 2, 3, 4, 5, 6, 7)
-    assert resender.messages() == []
-    resender.confirmed(0)
-    assert resender.messages() == [Grant(A, 1, 16)]
-
-
-@pytest.mark.parametrize("window", range(1, 10))
-def test_whenever_all_room_is_used_and_the_oldest_is_confirmed_there_is_a_grant(window: int) -> None:
-    """Also after `Redelivery` forgot the peer while a sending was under way: then any room may be left of the old grant."""
-    for first, room in [(0, window), *((5000, room) for room in range(1, window + 1))]:
-        resender = Resender(window=window)
-        following, limit = first, first + room
-        for _ in range(3 * window):
-            while following < limit:
-                resender.sent(following)
-                following += 1
-                limit = max(limit, resender.granted())
-            assert limit <= resender.redelivery._peers[A].oldest + window
-            resender.confirmed(resender.redelivery._peers[A].oldest & 0xFFFFFF)
-            limit = max(limit, resender.granted())
-            assert limit > following, f"Numbering waits for ever: window {window}, room {room}"
-
-
-def test_a_failed_peer_is_granted_nothing(resender: Resender) -> None:
-    resender.sent(0, 512)
-    resender.fail()
-    resender.confirmed(*range(168))
-    assert resender.messages() == []
 
 
 # Memory.
@@ -182,4 +126,4 @@ def test_timers_do_not_pile_up_behind_what_is_confirmed(resender: Resender) -> N
         resender.confirmed(number & 0xFFFFFF)
         resender.messages()
     assert len(resender.redelivery._timers) < 100
-    assert resender.redelivery._peers[A].unconfirmed == {}
+    assert resender.redelivery._peers[A].recovery.unconfirmed == {}
