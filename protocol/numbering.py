@@ -47,6 +47,8 @@ class _Target:
     """Packages that wait, and when each expires."""
     asleep: bool = False
     """The peer failed and nothing was sent to it since."""
+    looks: list[float] = field(default_factory=list[float])
+    """When the backlog will be looked at for expired packages; the next time last."""
 
 
 class Numbering:
@@ -91,7 +93,8 @@ class Numbering:
         expires = inf if package.lifetime is None else now + package.lifetime
         target.backlog.append((package, expires))
         self.waiting += 1
-        if expires < inf:
+        if expires < inf and not (target.looks and target.looks[-1] <= expires):
+            target.looks.append(expires)
             self._expiries.add(package.target, expires)
         if target.asleep:
             target.asleep = False
@@ -124,7 +127,7 @@ class Numbering:
             del self._targets[expired.target]
             return
         fresh = self._targets[expired.target] = self._begin()
-        fresh.backlog = target.backlog
+        fresh.backlog, fresh.looks = target.backlog, target.looks
         self._drain(fresh, now)
 
     def forget(self, address: Address) -> None:
@@ -151,7 +154,16 @@ class Numbering:
 
         def look(address: Address) -> float | None:
             target = self._targets.get(address)
-            return None if target is None else self._expire(address, target, now)
+            if target is None:
+                return None
+            looks = target.looks
+            while looks and looks[-1] <= now:
+                looks.pop()
+            soonest = self._expire(address, target, now)
+            if soonest is None or (looks and looks[-1] <= soonest):
+                return None
+            looks.append(soonest)
+            return soonest
 
         self._expiries.collect(now, look)
 

@@ -177,7 +177,8 @@ class MeasuredRecovery(Recovery):
         self._judge_at: float | None = None
         self._backoff = 0
         self._probed_at = 0.0
-        self._twins: deque[tuple[float, int, int]] = deque()
+        self._twins: list[tuple[float, int, int]] = []
+        """A heap of (time, number, round serial) of copies to send."""
         self._real_losses = 0
 
     def sent(self, number: int, datagram: bytes, now: float) -> None:
@@ -188,7 +189,8 @@ class MeasuredRecovery(Recovery):
     def extra_copies(self, number: int, times: Iterable[float]) -> None:
         """Send further copies of a package at these times, unless it is confirmed by then."""
         package = self.unconfirmed[number]
-        self._twins.extend((time, number, package.round_serial) for time in times)
+        for time in times:
+            heapq.heappush(self._twins, (time, number, package.round_serial))
 
     def confirmed(self, numbers: Iterable[int], now: float) -> tuple[int, float | None]:
         """Take the confirmation of these numbers; see `Recovery.confirmed`."""
@@ -199,6 +201,7 @@ class MeasuredRecovery(Recovery):
             if package is None:
                 continue
             news += len(package.datagram)
+            self.loss_rate -= self.loss_rate / LOSS_MEMORY
             took = now - package.round_sent
             if package.copies == 1:
                 if place == 0:
@@ -213,10 +216,11 @@ class MeasuredRecovery(Recovery):
         if news:
             self._backoff = 0
             self._advance()
-        if newest > self._newest:
-            self._newest = newest
-            if self._judge_at is None:
-                self._judge_at = now + SETTLE
+        if not self.unconfirmed:
+            self._judge_at = None
+        elif newest > self._newest and (self._judge_at is None or self._judge_at > now + SETTLE):
+            self._judge_at = now + SETTLE
+        self._newest = newest
         return news, sample
 
     def due(self, now: float) -> list[int]:
@@ -228,7 +232,7 @@ class MeasuredRecovery(Recovery):
         if oldest is not None and now >= self._timeout_at(oldest):
             self._time_out(now, numbers)
         while self._twins and self._twins[0][0] <= now:
-            _, number, round_serial = self._twins.popleft()
+            _, number, round_serial = heapq.heappop(self._twins)
             package = self.unconfirmed.get(number)
             if package is not None and package.round_serial == round_serial:
                 self._serial += 1
@@ -262,7 +266,7 @@ class MeasuredRecovery(Recovery):
         package = super()._again(number, now)
         self._order.append((package.serial, number))
         if self.loss_rate > TWIN_LOSS:
-            self._twins.append((now + TWIN_GAP, number, package.round_serial))
+            heapq.heappush(self._twins, (now + TWIN_GAP, number, package.round_serial))
         return package
 
     def _oldest(self) -> Unconfirmed | None:
@@ -296,7 +300,9 @@ class MeasuredRecovery(Recovery):
         timeout = self.round_trip.timeout
         if self._backoff == 0:
             return oldest.last_sent + timeout
-        return self._probed_at + min(timeout * 2.0 ** min(self._backoff, MAX_DOUBLINGS), max(timeout, self._longest_wait))
+        return self._probed_at + min(
+            timeout * 2.0 ** min(self._backoff, MAX_DOUBLINGS), max(timeout, self._longest_wait)
+        )
 
     def _time_out(self, now: float, numbers: list[int]) -> None:
         """Send again what was sent longest ago."""

@@ -23,6 +23,7 @@ from enum import Enum, auto
 from math import inf
 
 from .address import Address
+from .ageing import Ageing
 from .congestion import BURST, INITIAL, Controller, DelayController
 from .errors import FailureReason, PeerFailed
 from .header import HEADER_SIZE, unpack_header, unwrap
@@ -124,6 +125,7 @@ class Redelivery:
         self._memory = memory
         self._peers: dict[Address, _Peer] = {}
         self._timers: list[_Timer] = []
+        self._ageing: Ageing[tuple[Address, _Peer]] = Ageing()
         self._serial = 0
         self._flushes: list[Flush] = []
         self._backlog_ended = False
@@ -247,7 +249,9 @@ class Redelivery:
 
     def deadline(self) -> float | None:
         """Return when `tick` wants to be called next, or None if only a message can change anything."""
-        first = self._timers[0].time if self._timers else None
+        first = self._ageing.deadline()
+        if self._timers and (first is None or self._timers[0].time < first):
+            first = self._timers[0].time
         if self._give_up_at is None or self._given_up or not self.pending:
             return first
         return self._give_up_at if first is None else min(first, self._give_up_at)
@@ -266,21 +270,31 @@ class Redelivery:
                 self._look(timer.target, timer.peer, now)
             # Removed only now, so that a crash loses no timer; those added meanwhile are not before it.
             heapq.heappop(timers)
+        self._ageing.collect(now, lambda known: self._forget(*known, now))
+
+    def _forget(self, target: Address, peer: _Peer, now: float) -> float | None:
+        """Forget a peer with nothing pending if it is time; return when to try again."""
+        if self._peers.get(target) is not peer:
+            return None
+        forget_at = max(peer.heard, peer.sent) + self._memory
+        if now < forget_at:
+            return forget_at
+        if peer.phase is _Phase.FAILING or (peer.phase is _Phase.ACTIVE and peer.recovery.unconfirmed):
+            return now + self._memory
+        del self._peers[target]
+        self.to_usender.append(Expired(target, peer.life, peer.recovery.next))
+        return None
 
     def _look(self, target: Address, peer: _Peer, now: float) -> None:
         """Do what is due for one peer."""
         peer.look_at = inf
-        if peer.phase is _Phase.FAILING:
+        if peer.phase is not _Phase.ACTIVE:
             return
-        if peer.phase is _Phase.ACTIVE and peer.recovery.unconfirmed:
-            if now >= self._ends(peer):
+        if peer.recovery.unconfirmed:
+            if now >= self._silent_at(peer):
                 self._fail(target, peer, FailureReason.SILENT)
             else:
                 self._recover(target, peer, now)
-        elif now >= self._ends(peer):
-            del self._peers[target]
-            self.to_usender.append(Expired(target, peer.life, peer.recovery.next))
-            return
         self._grant(target, peer, now)
         self._set_timer(target, peer)
 
@@ -297,24 +311,18 @@ class Redelivery:
             peer.controller.lost(recovery.lost - lost, now)
         self._send_again(target, peer, numbers, now)
 
-    def _ends(self, peer: _Peer) -> float:
-        """Return when the peer will have failed, or may be forgotten if nothing is pending."""
-        unconfirmed = peer.recovery.unconfirmed
-        if unconfirmed and peer.phase is not _Phase.FAILED:
-            return max(peer.heard, unconfirmed[peer.recovery.oldest].first_sent) + self._policy.silence
-        return max(peer.heard, peer.sent) + self._memory
+    def _silent_at(self, peer: _Peer) -> float:
+        """Return when a peer that stays silent will have failed."""
+        return max(peer.heard, peer.recovery.unconfirmed[peer.recovery.oldest].first_sent) + self._policy.silence
 
     def _set_timer(self, target: Address, peer: _Peer) -> None:
         """See to it that a timer goes off when something is due for the peer; one too early does no harm."""
-        if peer.phase is _Phase.FAILING:
+        if peer.phase is not _Phase.ACTIVE:
             return
-        time = self._ends(peer)
-        if peer.phase is _Phase.ACTIVE:
-            recovery = peer.recovery.deadline()
-            if recovery is not None and recovery < time:
-                time = recovery
-            if peer.grant_waits and peer.paced_until < time:
-                time = peer.paced_until
+        time = peer.paced_until if peer.grant_waits else inf
+        recovery = peer.recovery.deadline()
+        if recovery is not None:
+            time = min(time, recovery, self._silent_at(peer))
         if time < peer.look_at:
             peer.look_at = time
             self._serial += 1
@@ -334,6 +342,7 @@ class Redelivery:
             controller=self._controller(),
         )
         self._peers[target] = peer
+        self._ageing.add((target, peer), now + self._memory)
         return peer
 
     def _send_again(self, target: Address, peer: _Peer, numbers: list[int], now: float) -> None:
@@ -388,7 +397,6 @@ class Redelivery:
                 reliability, peers, _ = unpack_header(package.datagram)
                 packages.append(OutPackage(package.datagram[HEADER_SIZE:], reliability, peers, target))
         self._report_packages(target, peer.reason, packages + backlog)
-        self._set_timer(target, peer)
         self._check_flushes()
 
     def _report_packages(self, target: Address, reason: FailureReason, packages: list[OutPackage]) -> None:

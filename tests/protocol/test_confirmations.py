@@ -1,5 +1,7 @@
 """The receiving half, second part: what is confirmed, when, and in which pieces."""
 
+# pyright: reportPrivateUsage=false
+# The reason: it looks into the tables to see that they stay small.
 from __future__ import annotations
 
 import pytest
@@ -132,3 +134,64 @@ def test_what_was_urgent_is_confirmed_once_even_when_everything_is() -> None:
     confirmations.confirm_all(10.0)
     confirmations.tick(10.0)
     assert _pieces(confirmations) == [[1]]
+
+
+# Confirming again.
+
+
+def _confirm(confirmations: Confirmations, ids: list[int], now: float, source: tuple[str, int] = A) -> list[list[int]]:
+    """Confirm these ids now; return what is in the control datagrams."""
+    confirmations.to_dsender.clear()
+    _add(confirmations, ids, now, source=source)
+    confirmations.confirm_all(now)
+    return _pieces(confirmations)
+
+
+def test_recent_ids_are_confirmed_again_behind_the_fresh_ones_the_latest_first() -> None:
+    confirmations = Confirmations(ConfirmPolicy(repeat=1.0))
+    assert _confirm(confirmations, [0, 1], 10.0) == [[0, 1]]
+    assert _confirm(confirmations, [2], 10.5) == [[2, 0, 1]]
+    assert _confirm(confirmations, [3], 10.9) == [[3, 2, 0, 1]]
+    assert confirmations.confirmed == 4, "only the fresh ones count"
+
+
+def test_ids_are_not_confirmed_again_when_they_are_too_old_or_another_sources() -> None:
+    confirmations = Confirmations(ConfirmPolicy(repeat=1.0))
+    _confirm(confirmations, [0], 10.0)
+    _confirm(confirmations, [1], 10.5)
+    assert _confirm(confirmations, [9], 10.6, source=B) == [[9]]
+    assert _confirm(confirmations, [2], 11.2) == [[2, 1]]
+
+
+def test_at_most_32_ids_are_confirmed_again_and_only_in_spare_room() -> None:
+    confirmations = Confirmations(ConfirmPolicy(repeat=1.0))
+    for number in range(100):
+        (piece,) = _confirm(confirmations, [number], 10.0)
+        assert piece == [number, *range(number - 1, max(-1, number - 33), -1)]
+    (piece,) = _confirm(confirmations, list(range(100, 260)), 10.1)
+    assert piece == [*range(100, 260), *range(99, 91, -1)]
+    assert _confirm(confirmations, list(range(300, 468)), 10.2) == [list(range(300, 468))]
+
+
+def test_of_several_pieces_the_last_which_is_the_shortest_has_the_spare_room() -> None:
+    confirmations = Confirmations(ConfirmPolicy(repeat=1.0))
+    _confirm(confirmations, [7], 10.0)
+    assert _confirm(confirmations, list(range(10, 179)), 10.1) == [list(range(11, 179)), [10, 7]]
+
+
+def test_with_no_time_for_it_nothing_is_confirmed_again() -> None:
+    confirmations = Confirmations(ConfirmPolicy(repeat=0.0))
+    _confirm(confirmations, [0], 10.0)
+    assert _confirm(confirmations, [1], 10.0) == [[1]]
+
+
+def test_memory_of_what_was_confirmed_does_not_grow() -> None:
+    confirmations = Confirmations(ConfirmPolicy(repeat=1.0))
+    for number in range(10_000):
+        _confirm(confirmations, [number], 10.0 + number / 1e6, source=A)
+        _confirm(confirmations, list(range(100)), 10.0 + number / 1e6, source=B)
+    recent = confirmations._recent
+    assert all(sum(len(ids) for _, ids in known.runs) < 64 for known in recent.values())
+    for number in range(5000):
+        _confirm(confirmations, [0], 20.0 + number / 100, source=("10.1.0.1", number + 1))
+    assert len(recent) < 110, "sources that are silent are forgotten"

@@ -12,12 +12,10 @@ from packhorse.protocol.messages import (
     Expired,
     Failed,
     Forgotten,
-    Grant,
-    Revive,
 )
 from packhorse.protocol.redelivery import MEMORY
 
-from .helpers import A, datagram, package
+from .helpers import SEMI_ORDERED, A, datagram, package
 from .resending import START, Resender
 
 ALIVE: list[int] = []
@@ -102,6 +100,42 @@ def test_a_failure_is_reported_once_with_everything_in_it(resender: Resender) ->
     resender.run(START + 500)
     assert resender.failures() == []
     assert resender.messages() == []
+
+
+def test_semi_ordered_packages_that_are_confirmed_behind_an_unconfirmed_number_are_reported_with_it(
+    resender: Resender,
+) -> None:
+    """The receiver keeps them until the number before them comes, which it may never."""
+    resender.sent(0)
+    resender.sent(1, reliability=SEMI_ORDERED)
+    resender.sent(2)
+    resender.sent(3)
+    resender.sent(4, reliability=SEMI_ORDERED)
+    resender.confirmed(1, 2, 4)
+    resender.fail()
+    assert resender.failures() == [(A, FailureReason.SILENT, [b"\0", b"\1", b"\3", b"\4"])]
+    assert resender.redelivery.pending == 0
+
+
+def test_what_was_reported_while_held_is_not_reported_again(resender: Resender) -> None:
+    resender.sent(0)
+    resender.sent(1, reliability=SEMI_ORDERED)
+    resender.confirmed(1)
+    resender.fail()
+    resender.failures()
+    resender.revive(2)
+    resender.sent(2, reliability=SEMI_ORDERED, life=2)
+    resender.confirmed(2)
+    resender.fail(life=2)
+    assert resender.failures() == [(A, FailureReason.SILENT, [b"\2"])]
+
+
+def test_semi_ordered_packages_with_nothing_unconfirmed_before_them_are_not_reported(resender: Resender) -> None:
+    resender.sent(0, reliability=SEMI_ORDERED)
+    resender.sent(1)
+    resender.confirmed(0)
+    resender.fail()
+    assert resender.failures() == [(A, FailureReason.SILENT, [b"\1"])]
 
 
 def test_a_report_is_a_connection_error_that_says_who_and_how_much(resender: Resender) -> None:

@@ -4,6 +4,8 @@
 # The reason: counters are set near the wrap.
 from __future__ import annotations
 
+from packhorse.protocol import OutPackage, Peers
+from packhorse.protocol.congestion import INITIAL
 from packhorse.protocol.messages import (
     Datagrams,
     Dropped,
@@ -103,6 +105,51 @@ def test_at_the_window_packages_wait_and_a_grant_lets_them_go_in_order() -> None
     assert numbering.to_dsender == [Datagrams(A, [datagram(2, b"2"), datagram(3, b"3")])]
     assert numbering.waiting == 1
     assert [released.data for released in numbering.released] == [b"0", b"1", b"2", b"3"]
+
+
+def test_beyond_the_granted_bytes_packages_wait_though_there_are_numbers() -> None:
+    numbering = Numbering()
+    count = INITIAL // 508
+    for _ in range(count + 3):
+        numbering.send(package(bytes(504)), 1.0)
+    assert numbering.waiting == 3
+    numbering.to_resender.clear()
+    numbering.granted(Grant(A, 1, WINDOW, INITIAL + 2 * 508 - 1), 2.0)
+    assert numbering.waiting == 2
+    numbering.granted(Grant(A, 1, WINDOW, INITIAL + 3 * 508), 2.0)
+    assert numbering.waiting == 0
+    last = [datagram(number, bytes(504)) for number in range(count, count + 3)]
+    assert numbering.to_resender[-1] == Sent(A, 1, count, last, count * 508, 2.0)
+
+
+def test_a_large_package_that_must_wait_is_not_overtaken_by_a_small_one() -> None:
+    numbering = Numbering()
+    for _ in range(INITIAL // 508 - 1):
+        numbering.send(package(bytes(504)), 1.0)
+    for data in (b"small", bytes(504), b"small"):
+        numbering.send(package(data), 1.0)
+    assert numbering.waiting == 2
+
+
+def test_unreliable_packages_do_not_use_up_what_was_granted() -> None:
+    numbering = Numbering()
+    for _ in range(1000):
+        numbering.send(package(bytes(504), UNRELIABLE), 1.0)
+    numbering.send(package(), 1.0)
+    assert numbering.waiting == 0
+
+
+def test_eager_packages_travel_alone_and_say_in_how_many_copies() -> None:
+    numbering = Numbering()
+    for eager in (1, 2, 2, 1):
+        numbering.send(OutPackage(b"x", UNORDERED, Peers.PLAYERS, A, eager=eager), 1.0)
+    assert [(sent.first, sent.eager, sent.before) for sent in numbering.to_resender if type(sent) is Sent] == [
+        (0, 1, 0),
+        (1, 2, 5),
+        (2, 2, 10),
+        (3, 1, 15),
+    ]
+    assert numbering.to_dsender == [Datagrams(A, [datagram(number) for number in range(4)])]
 
 
 def test_one_target_at_its_limit_holds_up_no_other() -> None:

@@ -59,3 +59,20 @@ def test_many_targets_do_not_wear_out_the_memory_of_known_ones() -> None:
         host = f"::ffff:10.1.{number >> 8}.{number & 255}"
         package = OutPackage(b"x", Reliability.UNORDERED, Peers.PLAYERS, (host, 1))
         assert package.target == (host[7:], 1)
+
+
+@pytest.mark.parametrize("lifetime", [0.0, -1.0, float("nan")])
+def test_a_lifetime_that_is_over_at_once_is_refused(lifetime: float) -> None:
+    with pytest.raises(PackageError, match="a lifetime is a positive number of seconds"):
+        OutPackage(b"x", Reliability.UNORDERED, Peers.PLAYERS, TARGET, lifetime=lifetime)
+
+
+@pytest.mark.parametrize("eager", [0, 9, -1])
+def test_too_few_and_too_many_copies_are_refused(eager: int) -> None:
+    with pytest.raises(PackageError, match="copies from 1 to 8"):
+        OutPackage(b"x", Reliability.UNORDERED, Peers.PLAYERS, TARGET, eager=eager)
+
+
+def test_an_unreliable_package_cannot_be_eager_because_each_copy_would_be_delivered() -> None:
+    with pytest.raises(PackageError, match="once per copy"):
+        OutPackage(b"x", Reliability.UNRELIABLE, Peers.PLAYERS, TARGET, eager=2)

@@ -127,3 +127,14 @@ def test_timers_do_not_pile_up_behind_what_is_confirmed(resender: Resender) -> N
         resender.messages()
     assert len(resender.redelivery._timers) < 100
     assert resender.redelivery._peers[A].recovery.unconfirmed == {}
+
+
+def test_timers_do_not_pile_up_behind_a_peer_that_is_idle_now_and_then(resender: Resender) -> None:
+    for number in range(1000):
+        resender.sent(number)
+        resender.run(resender.now + 0.05)
+        resender.confirmed(number)
+        resender.run(resender.now + 0.45)
+        resender.messages()
+    assert len(resender.redelivery._timers) < 10
+    assert len(resender.redelivery._ageing._heap) == 1
