@@ -11,6 +11,7 @@ clock.advance(0.5)      # everything that half a second brings has happened when
 from __future__ import annotations
 
 from .clock import ManualClock
+from .link import Link, UdpLink
 from .network import MemoryNetwork, MemoryTransport, ScriptedPeer
 
-__all__ = ["ManualClock", "MemoryNetwork", "MemoryTransport", "ScriptedPeer"]
+__all__ = ["Link", "ManualClock", "MemoryNetwork", "MemoryTransport", "ScriptedPeer", "UdpLink"]
