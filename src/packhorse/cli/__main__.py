@@ -1,0 +1,5 @@
+"""`python -m packhorse.cli` is the command `packhorse`."""
+
+from . import main
+
+main()

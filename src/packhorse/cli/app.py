@@ -1,0 +1,267 @@
+"""The commands as the user sees them: options and help. What they do is in the modules named after them."""
+
+from __future__ import annotations
+
+import platform
+import signal
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+from packhorse import Reliability
+from packhorse.actors.wiring import mermaid
+
+from .run import Problem, parse_address, parse_probability, parse_seconds
+
+T = TypeVar("T")
+
+__all__ = ["run"]
+
+app = typer.Typer(
+    name="packhorse",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def run() -> int:
+    """Run the command line and return its exit status."""
+    # While a command is at work, `attend` takes signals; before and after, one ends the program in the usual way.
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0
+
+
+def _terminate(number: int, _: Any) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _exit(command: Callable[[], int]) -> NoReturn:
+    try:
+        status = command()
+    except Problem as problem:
+        typer.secho(f"packhorse: {problem}", fg="red", err=True)
+        status = 1
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        status = 128 + signal.SIGINT
+    raise typer.Exit(status)
+
+
+def _given(parse: Callable[[str], T], text: str, name: str) -> T:
+    """Parse what was given, or say what is wrong with it as typer does."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=name) from error
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        try:
+            number = version("packhorse")
+        except PackageNotFoundError:
+            number = "(not installed)"
+        typer.echo(f"packhorse {number}, Python {platform.python_version()}")
+        raise typer.Exit
+
+
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="HOST:PORT", help="Where to: 10.0.0.7:8082, example.org:8082 or [::1]:8082.", show_default=False
+    ),
+]
+Port = Annotated[
+    int, typer.Option(min=0, max=65535, help="UDP port to listen on; 0 for any free one, which is printed.")
+]
+Host = Annotated[str | None, typer.Option(help="Address of this machine to listen on.", show_default="all of them")]
+ForPrograms = Annotated[bool, typer.Option("--report", hidden=True)]
+
+
+class Mode(StrEnum):
+    """The reliabilities, as the command line writes them."""
+
+    UNRELIABLE = "unreliable"
+    UNORDERED = "unordered"
+    SEMI_ORDERED = "semi-ordered"
+
+
+@app.callback()
+def packhorse(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Reliable UDP packages: see it work, and move files with it.
+
+    Start with `packhorse demo`.
+
+    Exit status: 0 done; 1 something went wrong, and a line on standard error
+    says what; 2 the command line was wrong; 130 or 143 interrupted (Ctrl-C) or
+    terminated before the job was done.
+    """
+
+
+@app.command()
+def demo(
+    *,
+    file: Annotated[Path | None, typer.Option(help="What to send.", show_default="packhorse's own sources")] = None,
+    loss: Annotated[
+        str,
+        typer.Option(
+            metavar="LOSS",
+            help="Share of datagrams that is lost, each way: 20% or 0.2.",
+        ),
+    ] = "20%",
+    delay: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Time that a datagram takes, each way: 20ms or 0.02 (seconds). Up to half of it comes on top at random.",
+        ),
+    ] = "20ms",
+    seed: Annotated[int, typer.Option(help="Of the link's bad luck; the same seed has the same luck.")] = 1,
+) -> None:
+    """Send a file between two processes over a bad link, and check what arrived.
+
+    The link loses, delays, doubles and reorders datagrams in both directions;
+    the file arrives all the same, each part once and in order. The exit status
+    is 1 if anything does not match.
+
+    Examples:
+      packhorse demo
+      packhorse demo --loss 40% --delay 50ms
+      packhorse demo --file holiday.jpg --seed 7
+    """
+    from .demo import demo  # noqa: PLC0415 - rich takes a while to import
+
+    share = _given(parse_probability, loss, "--loss")
+    seconds = _given(parse_seconds, delay, "--delay")
+    _exit(lambda: demo(file, loss=share, delay=seconds, seed=seed))
+
+
+@app.command()
+def receive(
+    *,
+    port: Port = 8082,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write; it is there only once it is verified.", show_default="standard output"),
+    ] = None,
+    host: Host = None,
+    report: ForPrograms = False,
+) -> None:
+    """Wait for one file that `packhorse send` sends, and verify it.
+
+    Without --out the file goes to standard output as it comes, before it is
+    verified: look at the exit status. After the end this stays for 2 s more and
+    goes on confirming, so that the sender hears what became of its file.
+
+    Interrupted before the file is complete, it keeps nothing and ends with 130
+    (Ctrl-C) or 143 (SIGTERM), even if no sender has come yet.
+
+    Examples:
+      packhorse receive --port 8082 --out holiday.jpg
+      packhorse receive --port 8082 | tar x
+    """
+    from .receiving import receive  # noqa: PLC0415 - as above
+
+    if report and out is None:
+        raise typer.BadParameter("--report needs --out: standard output is for the report")
+    _exit(lambda: receive(host, port, out, report=report))
+
+
+@app.command()
+def send(
+    target: Target,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A path, or - for standard input.")],
+    *,
+    rate: Annotated[
+        float, typer.Option(min=0, help="Packages a second, of 476 bytes each; 0: as fast as it goes.")
+    ] = 0,
+    report: ForPrograms = False,
+) -> None:
+    """Send a file to `packhorse receive`, until it says that the file is right.
+
+    It ends with 1 if nobody answers within 3 s, or no more for 20 s, and with
+    130 (Ctrl-C) or 143 (SIGTERM) if it is interrupted.
+
+    Examples:
+      packhorse send 10.0.0.7:8082 holiday.jpg
+      tar c holidays | packhorse send example.org:8082 -
+    """
+    from .sending import send  # noqa: PLC0415 - as above
+
+    host, port = _given(parse_address, target, "HOST:PORT")
+    _exit(lambda: send(host, port, file, rate=rate, report=report))
+
+
+@app.command()
+def ping(
+    target: Target,
+    *,
+    count: Annotated[
+        int | None, typer.Option("--count", "-c", min=1, help="Pings to send.", show_default="until Ctrl-C")
+    ] = None,
+    interval: Annotated[
+        str,
+        typer.Option("--interval", "-i", metavar="TIME", help="Time between two pings."),
+    ] = "1s",
+    reliability: Annotated[
+        Mode,
+        typer.Option(help="Of pings and replies. Only unreliable ones can be lost; the others come late instead."),
+    ] = Mode.UNRELIABLE,
+) -> None:
+    """Measure round trips to `packhorse echo`, from program to program.
+
+    Ctrl-C or SIGTERM is a normal end. The exit status is 0 if there was any
+    reply, else 1.
+
+    Examples:
+      packhorse ping 10.0.0.7:8082
+      packhorse ping -c 100 -i 10ms --reliability unordered [::1]:8082
+    """
+    from .pinging import ping  # noqa: PLC0415 - as above
+
+    host, port = _given(parse_address, target, "HOST:PORT")
+    seconds = _given(parse_seconds, interval, "--interval")
+    mode = Reliability[reliability.name]
+    _exit(lambda: ping(host, port, count=count, interval=seconds, reliability=mode))
+
+
+@app.command()
+def echo(*, port: Port = 8082, host: Host = None) -> None:
+    """Send back every package, with the same reliability.
+
+    It goes on until Ctrl-C or SIGTERM, which is its normal end: exit status 0.
+
+    Example:
+      packhorse echo --port 8082
+    """
+    from .pinging import echo  # noqa: PLC0415 - as above
+
+    _exit(lambda: echo(host, port))
+
+
+@app.command()
+def diagram() -> None:
+    """Print how the nodes of a stack are wired, as a Mermaid drawing.
+
+    Paste it where Mermaid is understood, such as a README.
+
+    Example:
+      packhorse diagram > stack.mmd
+    """
+    typer.echo(mermaid(), nl=False)
