@@ -361,7 +361,7 @@ class Redelivery:
             return
         rate = peer.controller.rate
         quantum = max(BURST, rate * PACE)
-        if peer.budget - peer.total >= quantum / 2 and peer.limit - peer.recovery.next >= self._window // 2:
+        if peer.budget - peer.total >= quantum / 2 and peer.limit - peer.recovery.next > self._window // 2:
             return
         room = max(0.0, min(peer.controller.window - peer.recovery.in_flight, quantum))
         budget = max(peer.budget, peer.total + int(room))

@@ -26,6 +26,12 @@ def _descriptors() -> set[str]:
     return {path.name for path in FDS.iterdir()} if FDS.exists() else set()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say how many random schedules the simulation runs; here, since pytest must know before it looks for tests."""
+    parser.addoption("--seeds", type=int, default=1000, help="random schedules that the simulation runs")
+    parser.addoption("--first-seed", type=int, default=0, help="the seed of the first of them")
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
     """Fail a test that leaves a thread, a descriptor or an entry in Pykka's registry."""

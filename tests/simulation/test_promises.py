@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from scenario import run
+
+from .scenario import run
 
 CHUNK = 50
 

@@ -7,15 +7,18 @@
     simulation.run(10.0)
     assert [package.data for package in b.delivered] == [b"hi"]
 
-What the halves tell each other takes a random while, as between actors; only the order between two of them is kept. Everything
-random comes from the seed, so a run can be repeated. An hour of traffic takes seconds.
+Each half has a mailbox, as the actors have. What is put into it stays in order; when its reader wakes, and how much it takes
+then, is random, so the halves see each other's messages late and interleaved in all the ways that real mailboxes allow.
+Everything random comes from the seed, so a run can be repeated. An hour of traffic takes seconds.
 """
 
 from __future__ import annotations
 
 import heapq
 import random
+from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any, Final
 
 from ..protocol import ConfirmPolicy, InPackage, OutPackage, PeerFailed, ResendPolicy
@@ -25,7 +28,6 @@ from ..protocol.congestion import Controller, DelayController
 from ..protocol.header import CONTROL, unpack_confirmation
 from ..protocol.messages import (
     Confirmed,
-    Datagrams,
     Dropped,
     Expired,
     Failed,
@@ -37,7 +39,7 @@ from ..protocol.messages import (
     Sent,
     ToConfirm,
 )
-from ..protocol.numbering import Numbering
+from ..protocol.numbering import WINDOW, Numbering
 from ..protocol.receiving import Receiving
 from ..protocol.redelivery import Redelivery
 from .link import Link
@@ -45,7 +47,10 @@ from .link import Link
 __all__ = ["SimulatedPeer", "Simulation"]
 
 HOP: Final = 0.0003
-"""Seconds that a message between two halves takes at most."""
+"""Seconds after which a half wakes at most, when a message is put into its mailbox."""
+
+PIECEMEAL: Final = 0.25
+"""How often a reader does not take everything that waits."""
 
 
 class Simulation:
@@ -53,7 +58,7 @@ class Simulation:
 
     Args:
         seed: of everything that is random here; links have seeds of their own.
-        hop: seconds that a message between two halves of one peer takes at most.
+        hop: seconds after which a half wakes at most, when a message is put into its mailbox.
 
     Attributes:
         now: the virtual time in seconds.
@@ -77,9 +82,17 @@ class Simulation:
         resend: ResendPolicy | None = None,
         confirm: ConfirmPolicy | None = None,
         controller: Callable[[], Controller] = DelayController,
+        window: int = WINDOW,
     ) -> SimulatedPeer:
-        """Add a peer; the options are those of a stack."""
-        peer = SimulatedPeer(self, address, resend or ResendPolicy(), confirm or ConfirmPolicy(), controller)
+        """Add a peer; the options are those of a stack, and how many packages may be unconfirmed at once per target."""
+        peer = SimulatedPeer(
+            self,
+            address,
+            resend=resend or ResendPolicy(),
+            confirm=confirm or ConfirmPolicy(),
+            controller=controller,
+            window=window,
+        )
         self._peers[address] = peer
         return peer
 
@@ -101,6 +114,18 @@ class Simulation:
             action(*arguments)
         self.now = until
 
+    def settle(self, limit: float) -> None:
+        """Let time pass until no peer has anything to do but to wait for users, at most `limit` seconds.
+
+        Raises:
+            TimeoutError: there is still something to do then.
+        """
+        end = self.now + limit
+        while any(peer.busy for peer in self._peers.values()):
+            if self.now >= end:
+                raise TimeoutError(f"after {limit} s of virtual time there is still something to do")
+            self.run(min(end, self.now + 0.5))
+
     def carry(self, source: Address, target: Address, datagram: bytes) -> None:
         """Put a datagram into the link it belongs to."""
         self.datagrams += 1
@@ -111,38 +136,50 @@ class Simulation:
 
 
 class _Half:
-    """One half as an actor would run it: a message at a time, then what is due, then what follows from it."""
+    """One half as an actor would run it: some messages, then what is due, then what follows from it."""
 
     def __init__(self, peer: SimulatedPeer, state: Any, handlers: dict[type, Callable[[Any], None]]) -> None:
+        self.mailbox: deque[Any] = deque()
         self.state = state
         self._simulation = peer.simulation
         self._peer = peer
         self._handlers = handlers
-        self._arrives: dict[_Half, float] = {}
-        self._wakes_at = float("inf")
+        self._wakes_at = inf
 
-    def handle(self, message: Any) -> None:
-        self._handlers[type(message)](message)
-        self.look()
+    def put(self, messages: list[Any]) -> None:
+        """Take over these messages."""
+        if messages:
+            self.mailbox.extend(messages)
+            messages.clear()
+            self._wake_soon()
 
-    def look(self) -> None:
+    def _wake_soon(self) -> None:
         simulation = self._simulation
-        if simulation.now >= self._wakes_at:
-            self._wakes_at = float("inf")
+        self._wake(simulation.now + simulation.random.random() * simulation.hop)
+
+    def _wake(self, time: float) -> None:
+        if time < self._wakes_at:
+            self._wakes_at = time
+            self._simulation.at(time, self._run, time)
+
+    def _run(self, time: float) -> None:
+        if time != self._wakes_at:
+            return  # woken sooner meanwhile
+        self._wakes_at = inf
+        simulation, mailbox = self._simulation, self.mailbox
+        count = len(mailbox)
+        if count > 1 and simulation.random.random() < PIECEMEAL:
+            count = simulation.random.randrange(count)
+        for _ in range(count):
+            message = mailbox.popleft()
+            self._handlers[type(message)](message)
         self.state.tick(simulation.now)
         self._peer.pass_on(self)
+        if mailbox:
+            self._wake_soon()
         deadline = self.state.deadline()
-        if deadline is not None and deadline < self._wakes_at:
-            self._wakes_at = max(deadline, simulation.now)
-            simulation.at(self._wakes_at, self.look)
-
-    def tell(self, other: _Half, messages: list[Any]) -> None:
-        simulation = self._simulation
-        for message in messages:
-            time = max(simulation.now + simulation.random.random() * simulation.hop, self._arrives.get(other, 0.0))
-            self._arrives[other] = time
-            simulation.at(time, other.handle, message)
-        messages.clear()
+        if deadline is not None:
+            self._wake(max(deadline, simulation.now))
 
 
 class SimulatedPeer:
@@ -153,23 +190,31 @@ class SimulatedPeer:
         delivered: what its user would have received.
         delivered_at: when, in virtual seconds.
         failures: what its user would have been told.
+        failed_at: when, in virtual seconds.
+        flushed: tokens of the flushes that are done.
     """
 
     def __init__(
         self,
         simulation: Simulation,
         address: Address,
+        *,
         resend: ResendPolicy,
         confirm: ConfirmPolicy,
         controller: Callable[[], Controller],
+        window: int,
     ) -> None:
         self.simulation = simulation
         self.address = address
         self.delivered: list[InPackage] = []
         self.delivered_at: list[float] = []
         self.failures: list[PeerFailed] = []
-        self.numbering = numbering = Numbering()
-        self.redelivery = redelivery = Redelivery(resend, simulation.random.random, controller=controller)
+        self.failed_at: list[float] = []
+        self.flushed: list[object] = []
+        self.numbering = numbering = Numbering(window=window)
+        self.redelivery = redelivery = Redelivery(
+            resend, simulation.random.random, controller=controller, window=window
+        )
         self.receiving = receiving = Receiving()
         self.confirmations = confirmations = Confirmations(confirm)
         self._usender = _Half(
@@ -180,6 +225,7 @@ class SimulatedPeer:
                 Grant: lambda grant: numbering.granted(grant, simulation.now),
                 Failed: numbering.failed,
                 Expired: lambda expired: numbering.expired(expired, simulation.now),
+                _FlushAll: lambda flush: numbering.flush(flush.token),
             },
         )
         self._resender = _Half(
@@ -196,41 +242,57 @@ class SimulatedPeer:
         )
         self._ureceiver = _Half(self, receiving, {Received: receiving.received})
         self._confirmer = _Half(self, confirmations, {ToConfirm: confirmations.add})
+        self._halves = (self._usender, self._resender, self._ureceiver, self._confirmer)
+
+    @property
+    def busy(self) -> bool:
+        """Something waits for an id, a confirmation, a report, or in a mailbox."""
+        if self.redelivery.pending or self.numbering.waiting or self.confirmations.deadline() is not None:
+            return True
+        return any(half.mailbox for half in self._halves)
 
     def send(self, package: OutPackage) -> None:
         """Send a package now."""
-        self._usender.handle(package)
+        self._usender.put([package])
+
+    def flush(self, token: object = None) -> None:
+        """Put the token into `flushed` when everything sent so far is confirmed or given up."""
+        self._usender.put([_FlushAll(token)])
 
     def arrive(self, source: Address, datagram: bytes) -> None:
         """Take a datagram from the network."""
-        simulation = self.simulation
+        now = self.simulation.now
         if datagram[0] & CONTROL:
-            self._resender.handle(Confirmed(source, unpack_confirmation(datagram), simulation.now))
+            self._resender.put([Confirmed(source, unpack_confirmation(datagram), now)])
         else:
-            self._ureceiver.handle(Received(source, len(datagram), datagram, simulation.now))
+            self._ureceiver.put([Received(source, len(datagram), datagram, now)])
 
     def pass_on(self, half: _Half) -> None:
         """Carry what a half has produced to where it goes."""
         state = half.state
-        if half is self._usender:
-            half.tell(self._resender, state.to_resender)
-            self.failures += state.failures
-            state.failures.clear()
-            state.released.clear()
-        elif half is self._resender:
-            half.tell(self._usender, state.to_usender)
-            self.failures += state.failures
-            state.failures.clear()
-        elif half is self._ureceiver:
+        if half is self._ureceiver:
             self.delivered += state.to_user
             self.delivered_at += [self.simulation.now] * len(state.to_user)
             state.to_user.clear()
-            half.tell(self._confirmer, state.to_confirmer)
+            self._confirmer.put(state.to_confirmer)
             return
-        self._transmit(state.to_dsender)
-
-    def _transmit(self, runs: list[Datagrams]) -> None:
-        for run in runs:
+        if half is not self._confirmer:
+            self.failures += state.failures
+            self.failed_at += [self.simulation.now] * len(state.failures)
+            state.failures.clear()
+        if half is self._usender:
+            self._resender.put(state.to_resender)
+            state.released.clear()
+        elif half is self._resender:
+            self._usender.put(state.to_usender)
+            self.flushed += state.flushed
+            state.flushed.clear()
+        for run in state.to_dsender:
             for datagram in run.datagrams:
                 self.simulation.carry(self.address, run.target, datagram)
-        runs.clear()
+        state.to_dsender.clear()
+
+
+class _FlushAll:
+    def __init__(self, token: object) -> None:
+        self.token = token
