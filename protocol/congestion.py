@@ -3,14 +3,14 @@
 The rules of `DelayController`:
 
 - the window is counted in bytes and never falls below 16 datagrams;
-- *queueing delay* is what a round trip takes beyond the smallest seen in the last ten seconds. Up to 10 ms, or a quarter of the
-  smallest round trip, it is noise;
-- beyond that the window shrinks to 70 %, at most once per round trip: that empties the queue, so that another stack on the same
-  path sees how long the path really is, and the two share it;
+- *queueing delay* is what the smoothed round trip takes beyond its smallest value of the last 30 seconds; both are smoothed, so
+  jitter is not taken for a queue. Up to 10 ms, or a quarter of the smallest round trip, it is noise;
+- beyond that the window shrinks to 70 %, at most once in two round trips: that empties the queue, so that another stack on the
+  same path sees how long the path really is, and the two share it;
 - a loss without queueing delay does not shrink it: such losses come from the path, not from us. A window that shrank with
   every loss would carry 68 packages a second at 20 % loss;
 - it grows only while it is used: until the first queueing delay by what was confirmed, doubling per round trip; then by
-  one datagram or 2 % per round trip.
+  two datagrams per round trip, the same for everyone, so that shares become equal.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ CEILING: Final = 1024 * MAX_DATAGRAM
 NOISE: Final = 0.010
 NOISE_SHARE: Final = 0.25
 SHRINK: Final = 0.7
-GROWTH_SHARE: Final = 0.02
-PATH_MEMORY: Final = 10.0
+GROWTH: Final = 2 * MAX_DATAGRAM
+"""Bytes by which a window that is used grows per round trip."""
+SMOOTHING: Final = 4
+"""Samples that the round trip is averaged over, so that jitter is not taken for a queue."""
+PATH_MEMORY: Final = 30.0
 """Seconds for which the smallest round trip counts."""
 
 
@@ -68,7 +71,7 @@ class DelayController:
         self._shrunk_at = 0.0
         self._delayed = False
         self._smallest: deque[tuple[float, float]] = deque()
-        """(time, sample), ascending in both: the candidates for the smallest sample in memory."""
+        """(time, smoothed round trip), ascending in both: the candidates for the smallest in memory."""
 
     @property
     def rate(self) -> float:
@@ -82,14 +85,14 @@ class DelayController:
         if round_trip is not None:
             self._sample(round_trip, now)
         if self._delayed:
-            if now - self._shrunk_at >= self._smoothed:
+            if now - self._shrunk_at >= 2 * self._smoothed:
                 self._shrunk_at = now
                 self._starting = False
                 self.window = max(float(FLOOR), self.window * SHRINK)
             return
         if in_flight < self.window / 2:
             return
-        grown = size if self._starting else size * max(MAX_DATAGRAM / self.window, GROWTH_SHARE)
+        grown = size if self._starting else size * GROWTH / self.window
         self.window = min(float(CEILING), self.window + grown)
 
     def lost(self, count: int, now: float) -> None:
@@ -99,15 +102,15 @@ class DelayController:
             self._starting = False
 
     def _sample(self, round_trip: float, now: float) -> None:
-        self._smoothed = round_trip if not self._smoothed else self._smoothed + (round_trip - self._smoothed) / 8
+        self._smoothed += (round_trip - self._smoothed) / SMOOTHING if self._smoothed else round_trip
         smallest = self._smallest
-        while smallest and smallest[-1][1] >= round_trip:
+        while smallest and smallest[-1][1] >= self._smoothed:
             smallest.pop()
-        smallest.append((now, round_trip))
+        smallest.append((now, self._smoothed))
         while smallest[0][0] < now - PATH_MEMORY:
             smallest.popleft()
         path = smallest[0][1]
-        self._delayed = round_trip - path > max(NOISE, path * NOISE_SHARE)
+        self._delayed = self._smoothed - path > max(NOISE, path * NOISE_SHARE)
 
 
 class FixedController:
