@@ -132,4 +132,4 @@ class Admission:
 
     def _check_open(self) -> None:
         if self._closed is not None:
-            raise self._closed
+            raise self._closed.with_traceback(None)  # shared by all callers: it must not collect their frames

@@ -6,8 +6,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pykka import ActorRegistry
-
 from ..protocol.confirmations import Confirmations
 from ..protocol.numbering import Numbering
 from ..protocol.policy import ConfirmPolicy, ResendPolicy
@@ -126,8 +124,6 @@ def _starter(
     node: type[Node[Any]], station: Station[Any], report: Callable[[Death], None], extras: dict[str, Any]
 ) -> Callable[[Inbox, int], None]:
     def start(inbox: Inbox, generation: int) -> None:
-        ref = node.start(station, inbox, generation, report, **extras)
-        # The registry lists the supervisor alone, which ends its nodes in order.
-        ActorRegistry.unregister(ref)
+        node.start(station, inbox, generation, report, **extras)
 
     return start

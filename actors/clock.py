@@ -161,7 +161,7 @@ class Promise(Generic[T]):
             raise Timeout(f"not done within {timeout} seconds")
         value, error = self._result
         if error is not None:
-            raise error
+            raise error.with_traceback(None)  # shared by all who wait, so it must not collect their frames
         return value  # type: ignore[return-value] # without an error there is a value
 
     def _settle(self, result: tuple[T | None, BaseException | None]) -> None:

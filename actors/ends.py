@@ -120,8 +120,9 @@ class UserEnd(Generic[T]):
 
     def close(self) -> None:
         """Take nothing more and drop what waits."""
-        self._leave(_State.CLOSED)
-        self._made_room()
+        with self._condition:
+            self._leave(_State.CLOSED)
+            self._made_room()
 
     def end(self) -> None:
         """Note that nothing more will come."""
@@ -213,9 +214,12 @@ class PackageEnd(UserEnd[InPackage]):
                 self._came()
 
     def over_capacity(self, feeder: Mailbox) -> bool:
-        """Tell whether ureceiver should pause; it is woken when there is room."""
+        """Tell whether ureceiver should pause; it is woken when there is room.
+
+        One that was told to stop should not: a user who never reads must not keep the stack from ending.
+        """
         with self._condition:
-            full = len(self._packages) > CAPACITY and self._state is not _State.CLOSED
+            full = len(self._packages) > CAPACITY and not (self.closed or feeder.stopping)
             self._feeder = feeder if full else None
             return full
 

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pykka import ActorDeadError
 from pykka._envelope import (
     Envelope,
 )  # what a mailbox holds is Pykka's own; see tests/actors/test_pykka_contract.py
-from pykka.messages import _ActorStop
+from pykka.messages import _ActorStop  # pyright: ignore[reportPrivateUsage] - a stop has no public name
 
 from .messages import Batch, Cancel, Readable, Tick
 
@@ -167,8 +168,8 @@ class Mailbox:
         if len(self._items) <= self.capacity or self.closed:
             return False
         self._feeders.add(feeder)
-        # The reader may have emptied the mailbox before it could see the feeder.
-        return len(self._items) > self.capacity
+        # The reader may have emptied or closed the mailbox before it could see the feeder.
+        return len(self._items) > self.capacity and not self.closed
 
     def close(self) -> None:
         """Take no more; answer everyone who still waits for an answer."""
@@ -195,14 +196,17 @@ class Mailbox:
             self._answer_leftovers()
 
     def _answer_leftovers(self) -> None:
-        while self._stop_replies:
-            reply_to = self._stop_replies.popleft().reply_to
-            if reply_to is not None:
-                reply_to.set(None)
-        while self._items:
-            item = self._items.popleft()
-            if isinstance(item, Envelope):
-                answer_dead(item, self.name)  # pyright: ignore[reportUnknownArgumentType] - any envelope will do
+        # Whoever puts into a closed mailbox does this too; then somebody else may take the last one.
+        with suppress(IndexError):
+            while True:
+                reply_to = self._stop_replies.popleft().reply_to
+                if reply_to is not None:
+                    reply_to.set(None)
+        with suppress(IndexError):
+            while True:
+                item = self._items.popleft()
+                if isinstance(item, Envelope):
+                    answer_dead(item, self.name)  # pyright: ignore[reportUnknownArgumentType] - any envelope will do
 
     def _wake_feeders(self) -> None:
         try:
@@ -318,8 +322,9 @@ class Inbox:
             return
         self.sealed = True
         rest = list(self._iterator)
-        if self._batch:
-            self.poisoned = self._batch[len(self._batch) - len(rest) - 1]
+        begun = len(self._batch) - len(rest)
+        if begun:
+            self.poisoned = self._batch[begun - 1]
         self.mailbox.put_front(rest)
 
     def _hand_out(self, batch: list[Any]) -> Batch:

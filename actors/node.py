@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import pykka
 
@@ -166,6 +166,15 @@ class Node(SupervisedActor, Generic[S]):
         }
         station.incarnation = self
 
+    @classmethod
+    def start(  # pyright: ignore[reportIncompatibleMethodOverride] - it is what Pykka declares
+        cls, *args: Any, **kwargs: Any
+    ) -> pykka.ActorRef[Self]:
+        """Start without an entry in Pykka's registry: it lists the supervisor alone, which ends its nodes in order."""
+        actor = cls(*args, **kwargs)
+        actor._start_actor_loop()
+        return actor.actor_ref
+
     def counters(self) -> dict[str, int]:
         """Return what this node has counted since the stack was started."""
         return dict(self._counters)
@@ -189,7 +198,7 @@ class Node(SupervisedActor, Generic[S]):
             if kind is Batch:
                 table = self._table
                 for item in message.items:
-                    handler = table.get(type(item))
+                    handler = table.get(item.__class__)
                     if handler is None:
                         self._unexpected(item, now)
                     else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..protocol.errors import StackFailed
 from ..protocol.messages import Confirmed, Dropped, Flush, Forgotten, Revive, Sent
 from ..protocol.redelivery import Redelivery
 from .messages import Death, GiveUpAt
@@ -114,7 +113,5 @@ class Resender(Node[Redelivery]):
         kind = item.__class__
         if kind is Sent or kind is Revive:
             self._state.poisoned(item, now)
-        elif kind is Flush:
-            item.token.fail(StackFailed("the resender crashed over this flush"))
-        elif kind in (Dropped, Forgotten, GiveUpAt):
+        elif kind in (Dropped, Forgotten, Flush, GiveUpAt):
             self._table[kind](item, now)  # nothing heals the loss of these, so they are tried once more

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import random as random_module
 import warnings
+import weakref
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,19 +39,23 @@ if TYPE_CHECKING:
 
     from ..protocol.address import Address
 
-__all__ = ["StackSupervisor"]
+__all__ = ["RUNNING", "StackSupervisor"]
 
 INTENSITY: Final = 20
 PERIOD: Final = 10.0
 """Seconds."""
 FIRST_BACKOFF: Final = 0.01
-LONGEST_BACKOFF: Final = 1.0
+LONGEST_BACKOFF: Final = 0.25
+"""Seconds, so short that a crash loop is over before the first crash is out of the period, whatever the jitter."""
 STOP_LINGER: Final = 0.5
 """Seconds that unconfirmed packages get when the supervisor itself is stopped."""
 ABANDON_AFTER: Final = 0.4
 """Seconds after which a node that should have ended long ago is left behind."""
 
 _stack_numbers = count(1)
+
+RUNNING: Final[weakref.WeakSet[StackSupervisor]] = weakref.WeakSet()
+"""The supervisors that were started; what is still open when the program ends is closed."""
 
 
 class StackSupervisor(SupervisedActor):
@@ -160,8 +165,16 @@ class StackSupervisor(SupervisedActor):
 
     # Its own life.
 
+    def _start_actor_loop(self) -> None:
+        try:
+            super()._start_actor_loop()
+        except RuntimeError:
+            self._transport.close()
+            raise
+
     def on_start(self) -> None:
         """Start the nodes."""
+        RUNNING.add(self)
         self._logger.info("stack:started", address=self.address, receive_buffer=self._transport.receive_buffer)
         for name in self._children:
             self._start_child(name)
@@ -241,6 +254,7 @@ class StackSupervisor(SupervisedActor):
             self._logger.error("stack:crashed", exc_info=death.cause)
             self._fail_handles(death.cause)
             for child in self._children.values():
+                self._end_wait(child)
                 child.station.mailbox.abort()
                 child.station.mailbox.close()
                 child.ref.actor_stopped.set()
@@ -252,7 +266,7 @@ class StackSupervisor(SupervisedActor):
 
     def _start_child(self, name: str) -> None:
         child = self._children[name]
-        child.restart_at = None
+        self._end_wait(child)
         child.inbox = inbox = Inbox(child.station.mailbox, child.station.feeds)
         try:
             child.start(inbox, child.generation)
@@ -278,8 +292,10 @@ class StackSupervisor(SupervisedActor):
             item=type(death.poisoned).__name__,
             exc_info=death.cause,
         )
-        if death.poisoned is not None and type(death.poisoned) is not Poisoned:
-            mailbox.put_front([Poisoned(death.poisoned)])
+        if death.poisoned is not None:
+            # What cannot be saved either is tried again, and ends the stack if that never works.
+            again = type(death.poisoned) is Poisoned
+            mailbox.put_front([death.poisoned if again else Poisoned(death.poisoned)])
         now = self._clock.now()
         child.crashes.append(now)
         while child.crashes[0] < now - PERIOD:
@@ -293,13 +309,19 @@ class StackSupervisor(SupervisedActor):
         earlier = len(child.crashes) - 1
         wait = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (earlier - 1)) * (0.5 + self._random()) if earlier else 0.0
         child.restart_at = now + wait
+        self._clock.left()  # nobody handles what is in its mailbox until then
         self._logger.warning("actor:restarted", node=death.node, generation=child.generation, wait=wait)
         if not wait:
             self._start_child(death.node)
 
+    def _end_wait(self, child: Child) -> None:
+        if child.restart_at is not None:
+            child.restart_at = None
+            self._clock.joined()
+
     def _child_ended(self, child: Child) -> None:
         child.ended = True
-        child.restart_at = None
+        self._end_wait(child)
         child.ref.actor_stopped.set()
         child.station.mailbox.close()
         name = child.station.name

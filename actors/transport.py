@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import os
-import select
 import selectors
 import socket
 import sys
+import threading
 import time
 from typing import Any, Final, Protocol, cast
 
@@ -85,6 +85,8 @@ class UdpTransport:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)[0]
         self._six = family == socket.AF_INET6
         self._readable = True
+        self._closed = False
+        self._parking = threading.Lock()
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         try:
             if self._six:
@@ -120,7 +122,9 @@ class UdpTransport:
             try:
                 self._socket.sendto(datagram, destination)
             except BlockingIOError:
-                select.select([], [self._socket], [])
+                with selectors.DefaultSelector() as writable:  # select.select takes no descriptor above 1023
+                    writable.register(self._socket, selectors.EVENT_WRITE)
+                    writable.select()
             else:
                 return
 
@@ -140,11 +144,14 @@ class UdpTransport:
     def park(self, deadline: float | None) -> None:
         """Sleep until there is a datagram, until `unpark`, or until the deadline."""
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-        for key, _ in self._selector.select(timeout):
-            if key.fileobj is self._socket:
-                self._readable = True
-            else:
-                self._alarm.silence()
+        with self._parking:
+            if self._closed:
+                return
+            for key, _ in self._selector.select(timeout):
+                if key.fileobj is self._socket:
+                    self._readable = True
+                else:
+                    self._alarm.silence()
 
     def unpark(self) -> None:
         """Wake the reader."""
@@ -152,9 +159,12 @@ class UdpTransport:
 
     def close(self) -> None:
         """Close the socket and what belongs to it."""
-        self._selector.close()
-        self._socket.close()
-        self._alarm.close()
+        self._closed = True
+        self._alarm.ring()
+        with self._parking:  # nothing would wake a reader that sleeps on descriptors that are gone
+            self._selector.close()
+            self._socket.close()
+            self._alarm.close()
 
     def _canonical(self, address: Any) -> Address:
         if not self._six:

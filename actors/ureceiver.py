@@ -7,7 +7,7 @@ take must not be confirmed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..protocol.messages import Received, StillHere
 from ..protocol.receiving import Receiving
@@ -68,6 +68,10 @@ class UReceiver(Node[Receiving]):
             return deadline
         still_here = self._clock.now() + STILL_HERE
         return still_here if deadline is None else min(deadline, still_here)
+
+    def _salvage(self, item: Any, now: float) -> None:
+        if type(item) is Forget:
+            self._forget(item, now)  # nothing heals its loss, so it is tried once more
 
     def _emit(self) -> None:
         state = self._state

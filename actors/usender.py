@@ -97,10 +97,9 @@ class USender(Node[Numbering]):
         return not self._state.waiting
 
     def _salvage(self, item: Any, now: float) -> None:
-        del now
         if type(item) is OutPackage:
             # It got no id, so it leaves no hole.
             self._admission.release([item])
             self._errors.put(PeerFailed(item.target, FailureReason.POISONED, [item]))
-        elif type(item) in (Failed, Expired, Forget, FlushAll):
-            self._station.mailbox.put(item)  # nothing heals the loss of these, so they are tried once more
+        elif type(item) in self._table:
+            self._table[type(item)](item, now)  # nothing heals the loss of these, so they are tried once more

@@ -7,10 +7,12 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
+from pykka import ActorDeadError
+
 from .actors.handles import LINGER, ConnErrorReceiver, PackageReceiver, PackageSender, StackCore
 from .actors.messages import Abandoned, EndClosed
-from .actors.supervisor import StackSupervisor
-from .protocol import OutPackage, PeerFailed, Peers, Reliability, Timeout
+from .actors.supervisor import RUNNING, StackSupervisor
+from .protocol import Closed, OutPackage, PeerFailed, Peers, Reliability, Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +30,6 @@ AT_EXIT = 0.9
 
 GRACE = 1.0
 """Seconds beyond the timeout that closing may take until the nodes have ended."""
-
-_open: weakref.WeakSet[StackCore] = weakref.WeakSet()
 
 
 class _Lifeline:
@@ -65,7 +65,6 @@ class Stack:
         self.receiver = PackageReceiver(core, "ureceiver", lifeline)
         self.errors = ConnErrorReceiver(core, "resender", lifeline)
         self.address: Address = supervisor.proxy().address.get()
-        _open.add(core)
 
     def send(
         self,
@@ -86,12 +85,17 @@ class Stack:
 
         Raises:
             PackageError, TypeError: `target` is no address.
+            Closed: the stack has ended.
         """
-        self.supervisor.proxy().forget(target).get()
+        self._ask("forget", target)
 
     def counters(self) -> dict[str, int]:
-        """Return what the nodes have counted so far, such as `resender.resent` or `dreceiver.dropped`."""
-        counters: dict[str, int] = self.supervisor.proxy().counters().get()
+        """Return what the nodes have counted so far, such as `resender.resent` or `dreceiver.dropped`.
+
+        Raises:
+            Closed: the stack has ended.
+        """
+        counters: dict[str, int] = self._ask("counters")
         return counters
 
     def close(self, timeout: float = LINGER) -> list[PeerFailed]:
@@ -119,6 +123,12 @@ class Stack:
             raise Timeout(f"the stack did not end within {timeout + GRACE} seconds") from None
         self._thread.join()
         return unconfirmed
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self.supervisor.proxy(), method)(*arguments).get()
+        except ActorDeadError:
+            raise Closed("this stack has ended") from None
 
     def __enter__(self) -> Self:
         return self
@@ -151,15 +161,12 @@ def startup(port: int = 0, host: str = "0.0.0.0", **options: Any) -> Stack:  # n
 def _close_all() -> None:
     """Close the stacks that the program left open, so that what was sent still has a chance."""
     deadline = time.monotonic() + AT_EXIT
-    cores = list(_open)
-    for core in cores:
+    supervisors = list(RUNNING)
+    for supervisor in supervisors:
         for end in ("sender", "receiver", "errors"):
-            core.supervisor.put(EndClosed(end, AT_EXIT / 2))
-    for core in cores:
-        try:
-            core.ended.get(max(0.0, deadline - time.monotonic()))
-        except Timeout:
-            return
+            supervisor.core().supervisor.put(EndClosed(end, AT_EXIT / 2))
+    for supervisor in supervisors:
+        supervisor.thread.join(max(0.0, deadline - time.monotonic()))
 
 
 atexit.register(_close_all)
