@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ FDS = Path("/proc/self/fd")
 
 
 def _descriptors() -> set[str]:
-    return set(os.listdir(FDS)) if FDS.exists() else set()
+    return {entry.name for entry in FDS.iterdir()} if FDS.exists() else set()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -30,19 +31,19 @@ def _send(recovery: MeasuredRecovery | OriginalRecovery, *numbers: int, now: flo
         recovery.sent(number, datagram(number), now)
 
 
-def _due(recovery: MeasuredRecovery | OriginalRecovery, until: float) -> list[tuple[float, int]]:
+def _due(recovery: MeasuredRecovery | OriginalRecovery, until: float) -> list[tuple[Any, int]]:
     """Let time pass; return (time, number) of what was sent again."""
-    resent: list[tuple[float, int]] = []
+    resent: list[tuple[Any, int]] = []
     while (deadline := recovery.deadline()) is not None and deadline <= until:
         resent += [(deadline, number) for number in recovery.due(deadline)]
     return resent
 
 
-def _numbers(resent: list[tuple[float, int]]) -> list[int]:
+def _numbers(resent: list[tuple[Any, int]]) -> list[int]:
     return [number for _, number in resent]
 
 
-def _times(resent: list[tuple[float, int]]) -> list[float]:
+def _times(resent: list[tuple[Any, int]]) -> list[float]:
     return [time for time, _ in resent]
 
 
@@ -112,7 +113,7 @@ def _lose_and_resend(recovery: MeasuredRecovery, number: int, now: float) -> flo
     ((resent_at, resent),) = _due(recovery, now + ROUND_TRIP + SETTLE)
     assert resent == number
     recovery.confirmed(range(number + 1, number + recovery.tolerance), resent_at)
-    return resent_at
+    return float(resent_at)
 
 
 def test_tolerance_doubles_when_sending_again_was_needless(recovery: MeasuredRecovery) -> None:
@@ -271,7 +272,9 @@ def test_only_the_first_id_of_a_confirmation_is_measured() -> None:
     recovery = MeasuredRecovery(0, 1.0)
     _send(recovery, 0, now=0.0)
     _send(recovery, 1, now=0.2)
-    assert recovery.confirmed([1, 0], 0.3) == (2 * len(datagram(0)), pytest.approx(0.1))
+    news, sample = recovery.confirmed([1, 0], 0.3)
+    assert news == 2 * len(datagram(0))
+    assert sample == pytest.approx(0.1)
     assert recovery.round_trip.smoothed == pytest.approx(0.1)
 
 
