@@ -370,9 +370,7 @@ def test_message_of_504_bytes_is_the_largest() -> None:
         (tuple[U8, Even], "0103", 1, "Even refuses its fields: odd"),
     ],
 )
-def test_broken_bytes_are_refused_where_they_are_broken(
-    message_type: Any, data: str, offset: int, error: str
-) -> None:
+def test_broken_bytes_are_refused_where_they_are_broken(message_type: Any, data: str, offset: int, error: str) -> None:
     with pytest.raises(DecodeError, match=error) as caught:
         bincode.decode(b"+++" + bytes.fromhex(data), 3, message_type)
     assert caught.value.offset == 3 + offset
@@ -549,9 +547,7 @@ ANY_TYPES: list[Any] = [
     *(tuple[()], tuple[Char, str, list[Colour]], list[tuple[Even, I128]], dict[F64, list[bytes]]),
 ]
 # Small bytes, markers and lengths near the limit get deeper than uniform ones.
-hostile = st.lists(st.sampled_from([0, 1, 2, 3, 4, 250, 251, 252, 253, 254, 255]) | u8, max_size=520).map(
-    bytes
-)
+hostile = st.lists(st.sampled_from([0, 1, 2, 3, 4, 250, 251, 252, 253, 254, 255]) | u8, max_size=520).map(bytes)
 
 
 @given(st.sampled_from(ANY_TYPES), hostile, st.integers(0, 4))

@@ -280,9 +280,7 @@ def test_every_byte_comes_out_once_in_order_in_few_packages(steps: list[tuple[in
         elif build == "one":
             out.append(next(packer.build_all()).data)
     out += [package.data for package in packer.build_all()]
-    assert b"".join(out) == b"".join(
-        Numbered().encode((number, size)) for number, (size, _) in enumerate(steps)
-    )
+    assert b"".join(out) == b"".join(Numbered().encode((number, size)) for number, (size, _) in enumerate(steps))
     assert all(0 < len(data) <= 504 for data in out)
     if all(build == "nothing" for _, build in steps):
         assert all(len(left) + len(right) > 504 for left, right in pairwise(out))

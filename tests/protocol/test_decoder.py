@@ -65,9 +65,7 @@ def test_broken_message_is_one_error_and_then_the_end() -> None:
 
 
 def test_type_without_bytes_on_leftover_bytes_is_one_error_and_then_the_end() -> None:
-    assert (
-        GOLDEN["decoder_broken"]["unit_type_on_1_byte_items_of_take_1000"] == 1000
-    )  # what the original does
+    assert GOLDEN["decoder_broken"]["unit_type_on_1_byte_items_of_take_1000"] == 1000  # what the original does
     decoder = MessageDecoder(b"\x00\x00", Unit, codec=bincode)
     with pytest.raises(DecodeError, match="no bytes, so 2 leftover bytes") as caught:
         next(decoder)

@@ -92,9 +92,7 @@ def test_message_that_contains_itself_is_an_encode_error() -> None:
         (b"\x00\x02\xa1b", Literal["a"], "Invalid enum value"),
     ],
 )
-def test_broken_message_is_a_decode_error_with_the_messages_offset(
-    data: bytes, message_type: Any, error: str
-) -> None:
+def test_broken_message_is_a_decode_error_with_the_messages_offset(data: bytes, message_type: Any, error: str) -> None:
     before = msgpack.encode("before")
     with pytest.raises(DecodeError, match=error) as caught:
         msgpack.decode(before + data, len(before), message_type)
