@@ -11,16 +11,20 @@ The rules of `DelayController`:
   every loss would carry 68 packages a second at 20 % loss;
 - it grows only while it is used: until the first queueing delay by what was confirmed, doubling per round trip; then by
   two datagrams per round trip, the same for everyone, so that shares become equal.
+
+`Room` turns that into grants: absolute, given when half of the last one is used, and no more at a time than `BURST` or, at a
+high rate, what may be sent in a millisecond. The next waits for as long as the last takes at the controller's rate.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import Final, Protocol
 
 from .header import MAX_DATAGRAM
 
-__all__ = ["BURST", "FLOOR", "INITIAL", "Controller", "DelayController", "FixedController"]
+__all__ = ["BURST", "FLOOR", "INITIAL", "Controller", "DelayController", "FixedController", "Room"]
 
 FLOOR: Final = 16 * MAX_DATAGRAM
 BURST: Final = 16 * MAX_DATAGRAM
@@ -30,6 +34,8 @@ CEILING: Final = 1024 * MAX_DATAGRAM
 """More cannot be under way, since receivers refuse to be 1024 packages behind."""
 NOISE: Final = 0.010
 NOISE_SHARE: Final = 0.25
+PACE: Final = 0.001
+"""Seconds between two grants at a high rate; at a low one it is what `BURST` takes."""
 SHRINK: Final = 0.7
 GROWTH: Final = 2 * MAX_DATAGRAM
 """Bytes by which a window that is used grows per round trip."""
@@ -124,3 +130,57 @@ class FixedController:
 
     def lost(self, count: int, now: float) -> None:
         """Change nothing."""
+
+
+class Room:
+    """How far one peer's numbering may go.
+
+    Attributes:
+        controller: decides about bytes.
+        limit: numbers below this may be given.
+        budget: so many bytes may be sent for the first time, counted like `total`.
+        total: bytes sent for the first time so far.
+        opens_at: when there will be more room; infinity if that is not a matter of time.
+    """
+
+    __slots__ = ("_paced_until", "_window", "budget", "controller", "limit", "opens_at", "total")
+
+    def __init__(self, window: int, controller: Controller) -> None:
+        self.controller = controller
+        self.limit = window
+        self.budget = INITIAL
+        self.total = 0
+        self.opens_at = inf
+        self._window = window
+        self._paced_until = -inf
+
+    def close(self, following: int, total: int) -> None:
+        """Leave no room beyond the numbers and bytes that were used."""
+        self.limit = following
+        self.budget = self.total = total
+
+    def more(self, oldest: int, following: int, in_flight: int, now: float) -> bool:
+        """Make more room if it may soon be needed; tell whether `limit` or `budget` have changed.
+
+        Args:
+            oldest: the lowest unconfirmed number.
+            following: the number that will be given next.
+            in_flight: bytes unconfirmed.
+            now: the time in seconds.
+        """
+        self.opens_at = inf
+        rate = self.controller.rate
+        quantum = max(BURST, rate * PACE)
+        if self.budget - self.total >= quantum / 2 and self.limit - following > self._window // 2:
+            return False
+        room = max(0.0, min(self.controller.window - in_flight, quantum))
+        budget = max(self.budget, self.total + int(room))
+        limit = oldest + self._window
+        if budget == self.budget and limit <= self.limit:
+            return False
+        if now < self._paced_until:
+            self.opens_at = self._paced_until
+            return False
+        self._paced_until = now + (budget - max(self.budget, self.total)) / rate
+        self.limit, self.budget = limit, budget
+        return True

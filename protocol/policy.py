@@ -2,8 +2,8 @@
 
 | policy                     | sends again after                                  | gives a peer up                          |
 |----------------------------|----------------------------------------------------|------------------------------------------|
-| `ResendPolicy()`           | RTO by RFC 6298, doubled with every copy, at most  | after 20 s of silence, or when a package |
-|                            | 1 s (or RTO, if that is longer)                    | is 60 s old with ten copies sent         |
+| `ResendPolicy()`           | losses as measured, else RTO by RFC 6298, then     | after 20 s of silence, or when a package |
+|                            | probes, at most 1 s apart (see `recovery`)         | is 60 s old with ten copies sent         |
 | `ResendPolicy.original()`  | 220 ms * 2^n and up to half of that on top,        | at the end of the sixth wait             |
 |                            | n = 0, 1, 2, ...                                   |                                          |
 
@@ -34,7 +34,7 @@ class ResendPolicy:
     """When an unconfirmed package is sent again and when its peer is given up. All times in seconds.
 
     Attributes:
-        longest_wait: no two copies of a package are further apart than this, unless the round trip is.
+        longest_wait: no two probes are further apart than this, unless the round trip takes longer.
         silence: a peer that sent no control datagram for so long, while packages waited for one, has failed.
         age: a package so old, of which `copies` copies were sent, fails its peer even if the peer still answers.
         copies: see `age`.

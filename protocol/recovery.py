@@ -235,8 +235,8 @@ class MeasuredRecovery(Recovery):
             _, number, round_serial = heapq.heappop(self._twins)
             package = self.unconfirmed.get(number)
             if package is not None and package.round_serial == round_serial:
-                self._serial += 1
-                package.serial = self._serial
+                self._serial = serial = self._serial + 1
+                package.serial = serial
                 package.last_sent = now
                 package.copies += 1
                 self._order.append((package.serial, number))

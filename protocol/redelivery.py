@@ -5,7 +5,7 @@ The rules (protocol/README.md has them in full):
 - a package is unconfirmed from the moment it got its number until a control datagram lists its id; when it is sent again,
   unchanged, is said in `recovery`;
 - `Grant` tells `Numbering` how far it may go: never more than `window` numbers beyond the oldest unconfirmed one, never more bytes
-  than the congestion controller allows, and not in bursts (`congestion`);
+  than the congestion controller allows, and not in bursts (see `congestion`);
 - a peer fails by silence or by one package's age (see `policy`). Failing takes two steps, so that it is reported once:
   `Numbering` is told, hands over the backlog, and then everything goes into one report: what is unconfirmed, and the
   semi-ordered packages that the receiver has confirmed but keeps behind it. The numbers given up stay here;
@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
 
 from .address import Address
 from .ageing import Ageing
-from .congestion import BURST, INITIAL, Controller, DelayController
+from .congestion import Controller, DelayController, Room
 from .errors import FailureReason, PeerFailed
 from .header import HEADER_SIZE, unpack_header, unwrap
 from .messages import Confirmed, Datagrams, Dropped, Expired, Failed, Flush, Forgotten, Grant, Revive, Sent
@@ -39,8 +39,6 @@ MEMORY = 600.0
 """Seconds without traffic after which a peer with nothing pending is forgotten (wire specification)."""
 EAGER_GAP = 0.003
 """Seconds between the copies of an eager package."""
-PACE = 0.001
-"""Seconds between two grants at a high rate; at a low one it is what `BURST` takes."""
 
 
 class _Phase(Enum):
@@ -54,34 +52,16 @@ class _Phase(Enum):
 @dataclass(slots=True)
 class _Peer:
     life: int
-    limit: int
-    """The number up to which was granted."""
-    budget: int
-    """The bytes up to which was granted, counted like `total`."""
-    total: int
-    """Bytes sent for the first time, as `Numbering` counts them."""
     heard: float
     """When its last control datagram arrived, or else when it was first sent to."""
     sent: float
     """When anything was last sent to it."""
     recovery: Recovery
-    controller: Controller
+    room: Room
     phase: _Phase = _Phase.ACTIVE
     reason: FailureReason = FailureReason.SILENT
-    paced_until: float = -inf
-    """No grant before this."""
-    grant_waits: bool = False
-    """There would be one, but for that."""
     look_at: float = inf
     """When the next timer goes off."""
-
-
-@dataclass(slots=True, order=True)
-class _Timer:
-    time: float
-    serial: int
-    target: Address = field(compare=False)
-    peer: _Peer = field(compare=False)
 
 
 class Redelivery:
@@ -124,7 +104,8 @@ class Redelivery:
         self._window = window
         self._memory = memory
         self._peers: dict[Address, _Peer] = {}
-        self._timers: list[_Timer] = []
+        self._timers: list[tuple[float, int, Address, _Peer]] = []
+        """A heap of (time, serial, target, peer)."""
         self._ageing: Ageing[tuple[Address, _Peer]] = Ageing()
         self._serial = 0
         self._flushes: list[Flush] = []
@@ -144,7 +125,7 @@ class Redelivery:
         for number, datagram in enumerate(sent.datagrams, sent.first):
             expect(number, datagram, now)
         peer.sent = now
-        peer.total = sent.before + sum(map(len, sent.datagrams))
+        peer.room.total = sent.before + sum(map(len, sent.datagrams))
         self.pending += len(sent.datagrams)
         if sent.eager > 1:
             peer.recovery.extra_copies(sent.first, [now + EAGER_GAP * copy for copy in range(1, sent.eager)])
@@ -179,8 +160,7 @@ class Redelivery:
             return
         peer.life = revive.life
         peer.phase = _Phase.ACTIVE
-        peer.limit = peer.recovery.next
-        peer.budget = peer.total = revive.before
+        peer.room.close(peer.recovery.next, revive.before)
         self.pending += len(peer.recovery.unconfirmed)
         self._send_again(revive.target, peer, peer.recovery.revive(now), now)
         self._grant(revive.target, peer, now)
@@ -238,7 +218,7 @@ class Redelivery:
         before = len(unconfirmed)
         news, round_trip = recovery.confirmed(numbers, now)
         if news:
-            peer.controller.confirmed(news, in_flight, round_trip, now)
+            peer.room.controller.confirmed(news, in_flight, round_trip, now)
         if peer.phase is not _Phase.FAILED:
             self.pending -= before - len(unconfirmed)
         self._grant(confirmed.source, peer, now)
@@ -250,8 +230,8 @@ class Redelivery:
     def deadline(self) -> float | None:
         """Return when `tick` wants to be called next, or None if only a message can change anything."""
         first = self._ageing.deadline()
-        if self._timers and (first is None or self._timers[0].time < first):
-            first = self._timers[0].time
+        if self._timers and (first is None or self._timers[0][0] < first):
+            first = self._timers[0][0]
         if self._give_up_at is None or self._given_up or not self.pending:
             return first
         return self._give_up_at if first is None else min(first, self._give_up_at)
@@ -264,10 +244,10 @@ class Redelivery:
                 if peer.recovery.unconfirmed:
                     self._fail(target, peer, FailureReason.CLOSED)
         timers = self._timers
-        while timers and timers[0].time <= now:
-            timer = timers[0]
-            if self._peers.get(timer.target) is timer.peer and timer.time == timer.peer.look_at:
-                self._look(timer.target, timer.peer, now)
+        while timers and timers[0][0] <= now:
+            time, _, target, peer = timers[0]
+            if self._peers.get(target) is peer and time == peer.look_at:
+                self._look(target, peer, now)
             # Removed only now, so that a crash loses no timer; those added meanwhile are not before it.
             heapq.heappop(timers)
         self._ageing.collect(now, lambda known: self._forget(*known, now))
@@ -308,7 +288,7 @@ class Redelivery:
                 self._fail(target, peer, FailureReason.UNCONFIRMED)
                 return
         if recovery.lost > lost:
-            peer.controller.lost(recovery.lost - lost, now)
+            peer.room.controller.lost(recovery.lost - lost, now)
         self._send_again(target, peer, numbers, now)
 
     def _silent_at(self, peer: _Peer) -> float:
@@ -319,27 +299,24 @@ class Redelivery:
         """See to it that a timer goes off when something is due for the peer; one too early does no harm."""
         if peer.phase is not _Phase.ACTIVE:
             return
-        time = peer.paced_until if peer.grant_waits else inf
+        time = peer.room.opens_at
         recovery = peer.recovery.deadline()
         if recovery is not None:
             time = min(time, recovery, self._silent_at(peer))
         if time < peer.look_at:
             peer.look_at = time
             self._serial += 1
-            heapq.heappush(self._timers, _Timer(time, self._serial, target, peer))
+            heapq.heappush(self._timers, (time, self._serial, target, peer))
 
     # Inner steps.
 
     def _meet(self, target: Address, life: int, first: int, now: float) -> _Peer:
         peer = _Peer(
             life,
-            limit=self._window,  # what Numbering begins with
-            budget=INITIAL,
-            total=0,
             heard=now,
             sent=now,
             recovery=self._policy.recovery(first, self._random),
-            controller=self._controller(),
+            room=Room(self._window, self._controller()),
         )
         self._peers[target] = peer
         self._ageing.add((target, peer), now + self._memory)
@@ -356,24 +333,9 @@ class Redelivery:
 
     def _grant(self, target: Address, peer: _Peer, now: float) -> None:
         """Grant more room when Numbering may soon be waiting for it."""
-        peer.grant_waits = False
-        if peer.phase is not _Phase.ACTIVE:
-            return
-        rate = peer.controller.rate
-        quantum = max(BURST, rate * PACE)
-        if peer.budget - peer.total >= quantum / 2 and peer.limit - peer.recovery.next > self._window // 2:
-            return
-        room = max(0.0, min(peer.controller.window - peer.recovery.in_flight, quantum))
-        budget = max(peer.budget, peer.total + int(room))
-        limit = peer.recovery.oldest + self._window
-        if budget == peer.budget and limit <= peer.limit:
-            return
-        if now < peer.paced_until:
-            peer.grant_waits = True
-            return
-        peer.paced_until = now + (budget - max(peer.budget, peer.total)) / rate
-        peer.limit, peer.budget = limit, budget
-        self.to_usender.append(Grant(target, peer.life, limit, budget))
+        recovery, room = peer.recovery, peer.room
+        if peer.phase is _Phase.ACTIVE and room.more(recovery.oldest, recovery.next, recovery.in_flight, now):
+            self.to_usender.append(Grant(target, peer.life, room.limit, room.budget))
 
     def _fail(self, target: Address, peer: _Peer, reason: FailureReason) -> None:
         if peer.phase is not _Phase.ACTIVE:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
 from .scenario import run
@@ -10,8 +12,8 @@ CHUNK = 50
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    first = metafunc.config.getoption("--first-seed")
-    count = metafunc.config.getoption("--seeds")
+    first = cast("int", metafunc.config.getoption("--first-seed"))
+    count = cast("int", metafunc.config.getoption("--seeds"))
     starts = range(first, first + count, CHUNK)
     metafunc.parametrize("seeds", [range(start, min(start + CHUNK, first + count)) for start in starts], ids=str)
 

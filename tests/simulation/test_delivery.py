@@ -1,0 +1,271 @@
+"""How well packages are delivered: the figures that users may count on, in virtual time and with fixed seeds.
+
+Unless a test says otherwise: 200 packages a second, of 64 and 504 bytes in turn, 20 ms each way, as much loss one way as the other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from packhorse import Address, ConfirmPolicy, OutPackage, Peers, Reliability, ResendPolicy
+from packhorse.testing import Link, SimulatedPeer, Simulation
+
+UNORDERED, SEMI_ORDERED = Reliability.UNORDERED, Reliability.SEMI_ORDERED
+DELAY = 0.020
+RATE = 200
+SIZES = (64, 504)
+OVERHEAD = 28
+"""Bytes of IP and UDP headers."""
+
+kinds = pytest.mark.parametrize("kind", [UNORDERED, SEMI_ORDERED], ids=["unordered", "semi-ordered"])
+
+
+class Pair:
+    """One peer that sends to another, and the links between them."""
+
+    def __init__(self, seed: int = 1, *, confirm: ConfirmPolicy | None = None, **link: Any) -> None:
+        self.simulation = Simulation(seed, hop=0.0002)
+        self.sender = self.simulation.peer(("10.0.0.1", 1))
+        self.receiver = self.simulation.peer(
+            ("10.0.0.2", 2), confirm=confirm, resend=ResendPolicy.original() if confirm else None
+        )
+        self.links = [Link(delay=DELAY, seed=2 * seed + place, **link) for place in range(2)]
+        self.simulation.connect(self.sender, self.receiver, *self.links)
+
+    def stream(
+        self, kind: Reliability, count: int, *, rate: float = RATE, eager: int = 1, linger: float = 30.0
+    ) -> None:
+        """Send so many packages, evenly, and wait for the last ones."""
+        start = self.simulation.now
+        for package in _packages(kind, count, self.receiver.address, eager):
+            self.simulation.at(start, self.sender.send, package)
+            start += 1 / rate
+        self.simulation.run(start + linger)
+
+    def latencies(self, *, rate: float = RATE) -> list[float]:
+        """Return how long each package took, in milliseconds, in order of delivery."""
+        return _latencies(self.receiver, rate)
+
+
+def _packages(kind: Reliability, count: int, target: Address, eager: int = 1) -> list[OutPackage]:
+    return [
+        OutPackage(number.to_bytes(4, "big") + bytes(SIZES[number % 2] - 4), kind, Peers.PLAYERS, target, eager=eager)
+        for number in range(count)
+    ]
+
+
+def _latencies(receiver: SimulatedPeer, rate: float) -> list[float]:
+    return [
+        1000 * (time - int.from_bytes(package.data[:4], "big") / rate)
+        for package, time in zip(receiver.delivered, receiver.delivered_at, strict=True)
+    ]
+
+
+def _percentile(values: list[float], percent: float) -> float:
+    return sorted(values)[int(len(values) * percent / 100)]
+
+
+# Latency.
+
+
+@pytest.mark.parametrize(
+    ("loss", "kind", "median", "p99"),
+    [
+        (0.0, UNORDERED, 20.3, 21),
+        (0.0, SEMI_ORDERED, 20.3, 21),
+        (0.05, UNORDERED, 20.3, 70),
+        (0.05, SEMI_ORDERED, 20.6, 75),
+        (0.2, UNORDERED, 21, 95),
+        (0.2, SEMI_ORDERED, 60, 125),
+    ],
+)
+def test_losses_cost_hardly_more_than_one_round_trip(loss: float, kind: Reliability, median: float, p99: float) -> None:
+    pair = Pair(loss=loss)
+    pair.stream(kind, 8000)
+    latencies = pair.latencies()
+    assert len(latencies) == 8000
+    assert _percentile(latencies, 50) <= median
+    assert _percentile(latencies, 99) <= p99
+
+
+def test_sending_again_costs_little_more_than_what_was_lost() -> None:
+    pair = Pair(loss=0.05)
+    pair.stream(UNORDERED, 6000)
+    assert pair.sender.redelivery.resent < 0.12 * 6000, "two copies of each lost one"
+
+
+def test_two_copies_at_once_spare_most_packages_the_round_trip() -> None:
+    pair = Pair(loss=0.05)
+    pair.stream(UNORDERED, 8000, eager=2)
+    latencies = pair.latencies()
+    assert len(latencies) == 8000
+    assert _percentile(latencies, 99) < 30
+
+
+@kinds
+def test_losses_in_bursts_are_recovered_as_well(kind: Reliability) -> None:
+    """Every hundredth datagram begins a burst of five lost ones, on average."""
+    pair = Pair(burst_every=100.0, burst_length=5.0)
+    pair.stream(kind, 6000)
+    latencies = pair.latencies()
+    assert len(latencies) == 6000
+    assert _percentile(latencies, 50) <= 20.6
+    assert _percentile(latencies, 99) < 150
+
+
+# Endurance.
+
+
+def test_an_hour_at_20_percent_loss_fails_nobody() -> None:
+    pair = Pair(loss=0.2)
+    pair.stream(SEMI_ORDERED, 3600 * 4, rate=4)
+    assert len(pair.receiver.delivered) == 3600 * 4
+    assert pair.sender.failures == []
+
+
+@kinds
+def test_at_50_percent_loss_everything_still_arrives(kind: Reliability) -> None:
+    pair = Pair(loss=0.5)
+    pair.stream(kind, 3000)
+    assert len(pair.receiver.delivered) == 3000
+    assert pair.sender.failures == []
+
+
+@kinds
+@pytest.mark.parametrize("start", [5.0, 5.1, 5.25, 5.5, 5.8])
+def test_service_resumes_within_a_second_and_a_half_after_a_blackout_of_ten(start: float, kind: Reliability) -> None:
+    pair = Pair(loss=0.05)
+    for link in pair.links:
+        pair.simulation.at(start, setattr, link, "up", False)
+        pair.simulation.at(start + 10.0, setattr, link, "up", True)
+    pair.stream(kind, RATE * 20)
+    assert len(pair.receiver.delivered) == RATE * 20
+    assert min(time for time in pair.receiver.delivered_at if time > start + 10) < start + 11.5
+    after = [
+        latency
+        for latency, time in zip(pair.latencies(), pair.receiver.delivered_at, strict=True)
+        if time - latency / 1000 > start + 11.5
+    ]
+    assert _percentile(after, 99) < 100, "what was sent then finds no queue any more"
+
+
+# Flow.
+
+
+class Bottleneck:
+    """Senders that always have something to send, and 10 Mbit/s, 20 ms each way and a queue of 64 for all of them."""
+
+    BANDWIDTH = 10e6
+
+    def __init__(self, senders: int) -> None:
+        self.simulation = Simulation(1)
+        self.link = Link(delay=DELAY, bandwidth=self.BANDWIDTH, queue=64)
+        self.receiver = self.simulation.peer(("10.0.1.1", 1))
+        for number in range(senders):
+            sender = self.simulation.peer((f"10.0.0.{number + 1}", 1))
+            self.simulation.connect(sender, self.receiver, self.link, Link(delay=DELAY))
+            self.simulation.at(0.0, self._feed, sender)
+
+    def _feed(self, sender: SimulatedPeer) -> None:
+        for _ in range(max(0, 256 - sender.numbering.waiting)):
+            sender.send(OutPackage(bytes(504), UNORDERED, Peers.PLAYERS, self.receiver.address))
+        self.simulation.at(self.simulation.now + 0.02, self._feed, sender)
+
+    def run(self, until: float, *, after: float) -> Counter[Address]:
+        """Return how many packages of each sender arrived between these times."""
+        self.simulation.run(until)
+        return Counter(
+            package.source
+            for package, time in zip(self.receiver.delivered, self.receiver.delivered_at, strict=True)
+            if time > after
+        )
+
+    @property
+    def loss(self) -> float:
+        return self.link.lost / (self.link.passed + self.link.lost)
+
+
+@pytest.mark.parametrize("senders", [1, 2])
+def test_a_bottleneck_is_used_almost_fully_almost_without_loss_and_in_equal_shares(senders: int) -> None:
+    bottleneck = Bottleneck(senders)
+    arrived = bottleneck.run(25.0, after=5.0)
+    bits = 8 * (508 + OVERHEAD) * arrived.total()
+    assert bits / 20.0 / Bottleneck.BANDWIDTH > 0.9
+    assert bottleneck.loss < 0.02
+    assert max(arrived.values()) / arrived.total() < (0.6 if senders == 2 else 1.1)
+
+
+@kinds
+def test_a_flood_over_a_clean_link_arrives_whole_and_at_once(kind: Reliability) -> None:
+    pair = Pair()
+    for package in _packages(kind, 20_000, pair.receiver.address):
+        pair.sender.send(package)
+    pair.simulation.settle(5.0)
+    assert len(pair.receiver.delivered) == 20_000
+    assert pair.sender.redelivery.resent == 0
+
+
+# An original at the other end.
+
+
+@kinds
+@pytest.mark.parametrize("rate", [20, 200, 2000])
+def test_to_an_original_nothing_is_sent_again_without_cause(rate: int, kind: Reliability) -> None:
+    pair = Pair(confirm=ConfirmPolicy.original())
+    pair.stream(kind, 2000, rate=rate, linger=5.0)
+    assert len(pair.receiver.delivered) == 2000
+    assert pair.sender.redelivery.resent == 0
+
+
+def test_a_flood_to_an_original_arrives_and_nothing_is_sent_again_without_cause() -> None:
+    pair = Pair(confirm=ConfirmPolicy.original())
+    for package in _packages(UNORDERED, 5000, pair.receiver.address):
+        pair.sender.send(package)
+    pair.simulation.settle(30.0)
+    assert len(pair.receiver.delivered) == 5000
+    assert pair.sender.redelivery.resent == 0
+
+
+def test_to_an_original_losses_are_recovered_too() -> None:
+    pair = Pair(confirm=ConfirmPolicy.original(), loss=0.05)
+    pair.stream(SEMI_ORDERED, 4000)
+    assert len(pair.receiver.delivered) == 4000
+    assert _percentile(pair.latencies(), 99) < 400
+
+
+# Isolation.
+
+
+def _healthy_p99(*others: Callable[[], Link]) -> float:
+    """Return the 99th percentile, in milliseconds, of what goes to eight healthy peers beside others."""
+    simulation = Simulation(1)
+    sender = simulation.peer(("10.0.0.1", 1))
+    rate, count = 50, 1000
+    peers: list[SimulatedPeer] = []
+    for number in range(8 + len(others)):
+        there = Link(delay=DELAY, loss=0.02, seed=number) if number < 8 else others[number - 8]()
+        peer = simulation.peer((f"10.0.1.{number + 1}", 1))
+        peers.append(peer)
+        simulation.connect(sender, peer, there, Link(delay=DELAY, loss=0.02, seed=100 + number))
+        for place, package in enumerate(_packages(SEMI_ORDERED, count, peer.address)):
+            simulation.at(place / rate, sender.send, package)
+    simulation.run(count / rate + 5.0)
+    latencies = [latency for peer in peers[:8] for latency in _latencies(peer, rate)]
+    assert len(latencies) == 8 * count
+    return _percentile(latencies, 99)
+
+
+def test_a_dead_and_a_slow_peer_do_not_slow_down_eight_healthy_ones() -> None:
+    def dead() -> Link:
+        link = Link()
+        link.up = False
+        return link
+
+    def slow() -> Link:
+        return Link(delay=0.3, jitter=0.3, bandwidth=100_000.0)
+
+    assert _healthy_p99(dead, slow) <= 1.2 * _healthy_p99()
