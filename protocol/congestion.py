@@ -7,10 +7,13 @@ The rules of `DelayController`:
   jitter is not taken for a queue. Up to 10 ms, or a quarter of the smallest round trip, it is noise;
 - beyond that the window shrinks to 70 %, at most once in two round trips: that empties the queue, so that another stack on the
   same path sees how long the path really is, and the two share it;
+- the start phase, in which the window doubles with every round trip, ends with the first queueing delay, or when a third of the
+  window is lost within a round trip. Then the floor must do until the queue has emptied and everyone has seen how long the
+  path really is; after that half of the window, which undoes the last doubling;
 - a loss without queueing delay does not shrink it: such losses come from the path, not from us. A window that shrank with
   every loss would carry 68 packages a second at 20 % loss;
-- it grows only while it is used: until the first queueing delay by what was confirmed, doubling per round trip; then by
-  two datagrams per round trip, the same for everyone, so that shares become equal.
+- it grows only while it is used: in the start phase by what was confirmed, then by three datagrams per round trip, the same for
+  everyone, so that shares become equal.
 
 `Room` turns that into grants: absolute, given when half of the last one is used, and no more at a time than `BURST` or, at a
 high rate, what may be sent in a millisecond. The next waits for as long as the last takes at the controller's rate.
@@ -37,7 +40,7 @@ NOISE_SHARE: Final = 0.25
 PACE: Final = 0.001
 """Seconds between two grants at a high rate; at a low one it is what `BURST` takes."""
 SHRINK: Final = 0.7
-GROWTH: Final = 2 * MAX_DATAGRAM
+GROWTH: Final = 3 * MAX_DATAGRAM
 """Bytes by which a window that is used grows per round trip."""
 SMOOTHING: Final = 4
 """Samples that the round trip is averaged over, so that jitter is not taken for a queue."""
@@ -76,6 +79,11 @@ class DelayController:
         self._starting = True
         self._shrunk_at = 0.0
         self._delayed = False
+        self._round_began = 0.0
+        self._draining = False
+        self._resume_at: float | None = None
+        self._resume_with = 0.0
+        self._lost = 0
         self._smallest: deque[tuple[float, float]] = deque()
         """(time, smoothed round trip), ascending in both: the candidates for the smallest in memory."""
 
@@ -90,11 +98,12 @@ class DelayController:
         """Grow or shrink the window."""
         if round_trip is not None:
             self._sample(round_trip, now)
+        if self._draining:
+            self._drain(in_flight - size, now)
+            return
         if self._delayed:
             if now - self._shrunk_at >= 2 * self._smoothed:
-                self._shrunk_at = now
-                self._starting = False
-                self.window = max(float(FLOOR), self.window * SHRINK)
+                self._shrink(now)
             return
         if in_flight < self.window / 2:
             return
@@ -102,10 +111,33 @@ class DelayController:
         self.window = min(float(CEILING), self.window + grown)
 
     def lost(self, count: int, now: float) -> None:
-        """Stop doubling if the queue is what lost them; delay, which came before, has done the rest."""
-        del count, now
-        if self._delayed:
+        """End the start phase if a third of the window was lost within a round trip."""
+        if now - self._round_began > self._smoothed:
+            self._round_began = now
+            self._lost = 0
+        self._lost += count
+        if self._starting and self._lost * MAX_DATAGRAM > self.window / 3:
+            self._shrink(now)
+
+    def _shrink(self, now: float) -> None:
+        self._shrunk_at = now
+        if self._starting:
             self._starting = False
+            self._draining = True
+            self._resume_with = max(float(FLOOR), self.window / 2)
+            self.window = float(FLOOR)
+        else:
+            self.window = max(float(FLOOR), self.window * SHRINK)
+
+    def _drain(self, in_flight: int, now: float) -> None:
+        """Hold the window at the floor until a round trip began and ended with an empty queue."""
+        if in_flight > FLOOR:
+            return
+        if self._resume_at is None:
+            self._resume_at = now + 2 * self._smoothed
+        elif now >= self._resume_at:
+            self._draining = False
+            self.window = self._resume_with
 
     def _sample(self, round_trip: float, now: float) -> None:
         self._smoothed += (round_trip - self._smoothed) / SMOOTHING if self._smoothed else round_trip
