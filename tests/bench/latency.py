@@ -11,6 +11,7 @@ before `send` until just after `recv`, by `time.monotonic`, which processes shar
 from __future__ import annotations
 
 import argparse
+import importlib
 import multiprocessing
 import os
 import platform
@@ -144,8 +145,7 @@ def cell(latencies: list[float], count: int) -> str:
 
 def plot(results: dict[str, list[float]], file: Path) -> None:
     """Draw the share of packages that arrived within a time."""
-    from matplotlib import pyplot  # noqa: PLC0415 - only needed for the picture
-
+    pyplot: Any = importlib.import_module("matplotlib.pyplot")  # only needed here: dependency group bench
     figure, axes = pyplot.subplots(figsize=(8, 4.5))
     for name, latencies in results.items():
         axes.plot(
@@ -167,7 +167,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--packages", type=int, default=2000, help="packages per figure (default 2000)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 504], help="bytes of data (default 64 504)")
-    parser.add_argument("--losses", type=float, nargs="+", default=[0.0, 0.05, 0.2], help="each way (default 0 0.05 0.2)")
+    parser.add_argument(
+        "--losses", type=float, nargs="+", default=[0.0, 0.05, 0.2], help="each way (default 0 0.05 0.2)"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plot", type=Path, help="draw the distribution at the last loss and first size as SVG")
     options = parser.parse_args()

@@ -57,6 +57,41 @@ def test_ping_without_an_echo_ends_on_ctrl_c_with_a_summary(run: Commands) -> No
     assert "1 packages sent, 0 received, 100% lost" in ping.output().decode()
 
 
+def test_link_stands_in_front_of_any_udp_program(run: Commands) -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as program,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        program.bind(("127.0.0.1", 0))
+        program.settimeout(30)
+        client.settimeout(30)
+        link = run("link", "--to", f"127.0.0.1:{program.getsockname()[1]}", "--delay", "1ms", "--duplicate", "100%")
+        host, port = link.address.rsplit(":", 1)
+        client.sendto(b"there", (host, int(port)))
+        assert [program.recv(100), program.recv(100)] == [b"there", b"there"]
+        _, relayed = client.sendto(b"once more", (host, int(port))), program.recvfrom(100)[1]
+        program.sendto(b"back", relayed)
+        assert client.recv(100) == b"back"
+        link.signal(signal.SIGTERM)
+        assert link.status() == 0
+    assert "there: 2 passed, 0 lost, 2 doubled; back: 1 passed, 0 lost, 1 doubled" in link.errors
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--loss", "120%"], "--loss"),
+        (["--delay", "soon"], "--delay"),
+        (["--to", "nowhere"], "--to"),
+        (["--burst-length", "0.5"], "--burst-length"),
+    ],
+)
+def test_link_says_which_option_is_wrong(options: list[str], complaint: str) -> None:
+    status, _, errors = invoke("link", "--to", "127.0.0.1:1", *options)
+    assert status == 2
+    assert complaint in errors
+
+
 def test_echo_ends_on_sigterm_as_it_should(run: Commands) -> None:
     echo = run("echo", "--host", "127.0.0.1", "--port", "0")
     assert echo.address

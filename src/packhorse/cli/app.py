@@ -255,6 +255,57 @@ def echo(*, port: Port = 8082, host: Host = None) -> None:
     _exit(lambda: echo(host, port))
 
 
+Share = Annotated[str, typer.Option(metavar="SHARE", help="5% or 0.05, each way.")]
+Time = Annotated[str, typer.Option(metavar="TIME", help="20ms or 0.02 (seconds), each way.")]
+
+
+@app.command()
+def link(
+    *,
+    to: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where datagrams go.", show_default=False)],
+    listen: Port = 0,
+    host: Annotated[str, typer.Option(help="Address of this machine to listen on.")] = "127.0.0.1",
+    loss: Share = "0%",
+    delay: Time = "0ms",
+    jitter: Annotated[str, typer.Option(metavar="TIME", help="Up to so much on top of the delay, at random.")] = "0ms",
+    duplicate: Share = "0%",
+    reorder: Share = "0%",
+    burst_every: Annotated[
+        float | None, typer.Option(min=1, help="Mean number of datagrams between two bursts of loss.")
+    ] = None,
+    burst_length: Annotated[float, typer.Option(min=1, help="Mean number of datagrams lost in a burst.")] = 1,
+    bandwidth: Annotated[
+        float | None, typer.Option(min=1, help="Bits a second, each way; without it no limit.")
+    ] = None,
+    queue: Annotated[int, typer.Option(min=1, help="Datagrams that may wait for their share of the bandwidth.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of the link's bad luck; the same seed has the same luck.")] = 1,
+) -> None:
+    """Be a bad link in front of any UDP program, packhorse's or another.
+
+    Clients send to this instead of to the program; replies find their way back.
+    It goes on until Ctrl-C or SIGTERM, which is its normal end: exit status 0.
+
+    Examples:
+      packhorse link --listen 9000 --to 127.0.0.1:8082 --loss 5% --delay 20ms
+      packhorse link --to 10.0.0.7:8082 --bandwidth 10e6 --queue 64 --delay 20ms
+    """
+    from .linking import link  # noqa: PLC0415 - as above
+
+    target = _given(parse_address, to, "--to")
+    options = {
+        "loss": _given(parse_probability, loss, "--loss"),
+        "delay": _given(parse_seconds, delay, "--delay"),
+        "jitter": _given(parse_seconds, jitter, "--jitter"),
+        "duplicate": _given(parse_probability, duplicate, "--duplicate"),
+        "reorder": _given(parse_probability, reorder, "--reorder"),
+        "burst_every": burst_every,
+        "burst_length": burst_length,
+        "bandwidth": bandwidth,
+        "queue": queue,
+    }
+    _exit(lambda: link((host, listen), *target, seed=seed, options=options))
+
+
 @app.command()
 def diagram() -> None:
     """Print how the nodes of a stack are wired, as a Mermaid drawing.
