@@ -49,7 +49,7 @@ class StackCore:
     packages: PackageEnd
     errors: ErrorEnd
     resolver: Resolver
-    ended: Promise[list[PeerFailed]]
+    ended: Promise[None]
 
 
 class _Handle:

@@ -260,7 +260,7 @@ class StackSupervisor(SupervisedActor):
                 child.ref.actor_stopped.set()
             self._transport.close()
         self._mailbox.close()
-        self._core.ended.keep(self._core.errors.leftovers() if self._core.errors.closed else [])
+        self._core.ended.keep(None)
 
     # The children.
 

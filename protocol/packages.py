@@ -90,10 +90,8 @@ class OutPackage(msgspec.Struct, frozen=True, gc=False):
             raise TypeError(f"reliability is a packhorse.Reliability, not {self.reliability!r}")
         if type(self.peers) is not Peers:
             raise TypeError(f"peers is a packhorse.Peers, not {self.peers!r}")
-        if self.lifetime is not None and not self.lifetime > 0:
-            raise PackageError(f"a lifetime is a positive number of seconds, or None, not {self.lifetime!r}")
-        if self.eager != 1:
-            self._check_eager()
+        if self.lifetime is not None or self.eager != 1:
+            self._check_options()
         try:
             target = _known.get(self.target)
         except TypeError:
@@ -106,8 +104,10 @@ class OutPackage(msgspec.Struct, frozen=True, gc=False):
         if target is not self.target:
             msgspec.structs.force_setattr(self, "target", target)
 
-    def _check_eager(self) -> None:
-        if not self.reliability:
+    def _check_options(self) -> None:
+        if self.lifetime is not None and not self.lifetime > 0:
+            raise PackageError(f"a lifetime is a positive number of seconds, or None, not {self.lifetime!r}")
+        if self.eager != 1 and not self.reliability:
             raise PackageError("an unreliable package would be delivered once per copy; eager is for reliable ones")
         if self.eager not in range(1, MAX_EAGER + 1):
             raise PackageError(f"eager is a number of copies from 1 to {MAX_EAGER}, not {self.eager!r}")

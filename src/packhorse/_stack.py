@@ -57,6 +57,7 @@ class Stack:
         core: StackCore = supervisor.proxy().core().get()
         lifeline = _Lifeline()
         self._core = core
+        self._unread: list[PeerFailed] = []
         self._thread = supervisor.proxy().thread.get()
         self._finalizer = weakref.finalize(lifeline, _abandon, core.supervisor)
         self._finalizer.atexit = False  # _close_all does that, with a limit
@@ -118,11 +119,12 @@ class Stack:
         for end in ("sender", "receiver", "errors"):
             self._core.supervisor.put(EndClosed(end, timeout))
         try:
-            unconfirmed = self._core.ended.get(timeout + GRACE)
+            self._core.ended.get(timeout + GRACE)
         except Timeout:
             raise Timeout(f"the stack did not end within {timeout + GRACE} seconds") from None
         self._thread.join()
-        return unconfirmed
+        self._unread += self._core.errors.leftovers()
+        return list(self._unread)
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         try:
