@@ -7,9 +7,12 @@ import sys
 import threading
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
+from typer.main import get_command
+
+from packhorse.cli.app import app
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -63,6 +66,27 @@ def test_first_programs_are_short() -> None:
     assert len(programs) == 2
     for code in programs:
         assert sum(1 for line in code.splitlines() if line.strip()) <= 20
+
+
+def described_commands() -> dict[str, set[str]]:
+    """Read the table of commands: the options that each row names."""
+    section = README.partition("## The command line")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `packhorse (\w+).*$", section, re.MULTILINE)
+    assert rows
+    return {
+        name: set(re.findall(r"--[a-z-]+", line))
+        for name in rows
+        for line in section.splitlines()
+        if line.startswith(f"| `packhorse {name}")
+    }
+
+
+def test_every_command_is_described_and_has_the_options_that_are_named() -> None:
+    commands = cast("Any", get_command(app)).commands  # Typer does not say that an app of several commands is a group
+    described = described_commands()
+    assert set(described) == set(commands)
+    for name, options in described.items():
+        assert options <= {option for parameter in commands[name].params for option in parameter.opts}, name
 
 
 def test_the_two_commands_come_first_and_are_one_line_each() -> None:
