@@ -45,6 +45,8 @@ class _Target:
     budget: int = INITIAL
     backlog: deque[tuple[OutPackage, float]] = field(default_factory=deque[Any])
     """Packages that wait, and when each expires."""
+    left: int = 0
+    """How many packages have left the backlog, whichever way."""
     asleep: bool = False
     """The peer failed and nothing was sent to it since."""
     looks: list[float] = field(default_factory=list[float])
@@ -76,6 +78,7 @@ class Numbering:
         self._unreliable = 0
         self._expiries: Ageing[Address] = Ageing()
         self._lives = 0
+        self._flushes: list[tuple[object, dict[Address, int]]] = []
 
     def send(self, package: OutPackage, now: float) -> None:
         """Send a package, or keep it until there is room."""
@@ -117,6 +120,7 @@ class Numbering:
         self.to_resender.append(Dropped(failed.target, failed.life, self._give_up(target)))
         target.limit, target.budget = target.next, target.total
         target.asleep = True
+        self._pass_flushes()
 
     def expired(self, expired: Expired, now: float) -> None:
         """Start at 0 again, unless numbers were given since."""
@@ -127,7 +131,7 @@ class Numbering:
             del self._targets[expired.target]
             return
         fresh = self._targets[expired.target] = self._begin()
-        fresh.backlog, fresh.looks = target.backlog, target.looks
+        fresh.backlog, fresh.looks, fresh.left = target.backlog, target.looks, target.left
         self._drain(fresh, now)
 
     def forget(self, address: Address) -> None:
@@ -135,15 +139,15 @@ class Numbering:
         target = self._targets.pop(address, None)
         if target is not None:
             self.to_resender.append(Forgotten(address, target.life, self._give_up(target)))
+            self._pass_flushes()
 
     def flush(self, token: object) -> None:
-        """Ask for word when everything sent so far is confirmed or given up."""
-        marks = {
-            address: (target.life, target.next + len(target.backlog))
-            for address, target in self._targets.items()
-            if not target.asleep
+        """Ask for word when everything sent so far is confirmed or given up, as soon as none of it waits any more."""
+        goals = {
+            address: target.left + len(target.backlog) for address, target in self._targets.items() if target.backlog
         }
-        self.to_resender.append(Flush(marks, token))
+        self._flushes.append((token, goals))
+        self._pass_flushes()
 
     def deadline(self) -> float | None:
         """Return when `tick` wants to be called next, or None."""
@@ -166,6 +170,19 @@ class Numbering:
             return soonest
 
         self._expiries.collect(now, look)
+        if self._flushes:
+            self._pass_flushes()
+
+    def _pass_flushes(self) -> None:
+        waiting: list[tuple[object, dict[Address, int]]] = []
+        for token, goals in self._flushes:
+            targets = self._targets
+            if any(address in targets and targets[address].left < goal for address, goal in goals.items()):
+                waiting.append((token, goals))
+                continue
+            marks = {address: (target.life, target.next) for address, target in targets.items() if not target.asleep}
+            self.to_resender.append(Flush(marks, token))
+        self._flushes = waiting
 
     def _begin(self) -> _Target:
         self._lives += 1
@@ -174,9 +191,13 @@ class Numbering:
     def _give_up(self, target: _Target) -> list[OutPackage]:
         packages = [package for package, _ in target.backlog]
         target.backlog.clear()
-        self.waiting -= len(packages)
+        self._leave(target, len(packages))
         self.released += packages
         return packages
+
+    def _leave(self, target: _Target, count: int) -> None:
+        target.left += count
+        self.waiting -= count
 
     def _drain(self, target: _Target, now: float) -> None:
         while target.backlog:
@@ -186,9 +207,11 @@ class Numbering:
             elif self._has_room(target, package):
                 self._number(target, package, now)
                 target.backlog.popleft()
-                self.waiting -= 1
+                self._leave(target, 1)
             else:
-                return
+                break
+        if self._flushes:
+            self._pass_flushes()
 
     @staticmethod
     def _has_room(target: _Target, package: OutPackage) -> bool:
@@ -199,7 +222,7 @@ class Numbering:
         expired = [package for package, expires in target.backlog if expires <= now]
         if expired:
             target.backlog = deque(item for item in target.backlog if item[1] > now)
-            self.waiting -= len(expired)
+            self._leave(target, len(expired))
             self.released += expired
             self.failures.append(PeerFailed(address, FailureReason.EXPIRED, expired))
         soonest = min((expires for _, expires in target.backlog), default=inf)

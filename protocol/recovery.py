@@ -66,6 +66,7 @@ class Unconfirmed:
         round_sent: when the first copy was sent since the package was last judged lost.
         round_serial: of that copy.
         copies: how many were sent.
+        lost: how often it was judged lost, or sent again for want of an answer.
         reported: the user was told that it was given up.
     """
 
@@ -76,6 +77,7 @@ class Unconfirmed:
     round_sent: float
     round_serial: int
     copies: int = 1
+    lost: int = 0
     reported: bool = False
 
 
@@ -159,6 +161,7 @@ class Recovery:
         package.serial = package.round_serial = self._serial
         package.last_sent = package.round_sent = now
         package.copies += 1
+        package.lost += 1
         return package
 
 
@@ -203,7 +206,7 @@ class MeasuredRecovery(Recovery):
             news += len(package.datagram)
             self.loss_rate -= self.loss_rate / LOSS_MEMORY
             took = now - package.round_sent
-            if package.copies == 1:
+            if not package.lost:
                 if place == 0:
                     sample = max(0.0, took)
                     self.round_trip.sample(sample)

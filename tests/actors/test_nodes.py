@@ -33,7 +33,8 @@ from packhorse.actors.sreceiver import SReceiver
 from packhorse.actors.ureceiver import UReceiver
 from packhorse.actors.usender import USender
 from packhorse.protocol.confirmations import Confirmations
-from packhorse.protocol.header import pack_confirmation, pack_header
+from packhorse.protocol.congestion import BURST, FixedController
+from packhorse.protocol.header import MAX_DATAGRAM, pack_confirmation, pack_header
 from packhorse.protocol.messages import (
     Confirmed,
     Datagrams,
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
 
 HERE = ("10.0.0.1", 1)
 THERE = ("10.0.0.2", 2)
+PLENTY = 1_000_000
+"""A budget, in bytes, that no test here uses up."""
 
 
 class Wire:
@@ -269,10 +272,31 @@ def test_usender_keeps_what_has_no_room_until_it_is_granted(usender: Bench) -> N
     (sent,) = usender.out("resender")
     assert len(sent.datagrams) == 3
     assert usender.extras["admission"].waiting(THERE) == 2
-    usender.put(Grant(THERE, sent.life, 4))
+    usender.put(Grant(THERE, sent.life, 4, PLENTY))
     (more,) = usender.out("resender")
     assert (more.first, len(more.datagrams)) == (3, 1)
     assert usender.extras["admission"].waiting(THERE) == 1
+
+
+def test_usender_keeps_what_is_beyond_the_budget_until_it_is_granted(usender: Bench) -> None:
+    size = len(datagram(0))
+    send(usender, package(b"0"))
+    (sent,) = usender.out("resender")
+    usender.put(Grant(THERE, sent.life, 10, 2 * size))
+    send(usender, package(b"1"), package(b"2"))
+    (more,) = usender.out("resender")
+    assert (more.first, len(more.datagrams), more.before) == (1, 1, size)
+    usender.put(Grant(THERE, sent.life, 10, 3 * size))
+    assert [(one.first, one.before) for one in usender.out("resender")] == [(2, 2 * size)]
+
+
+def test_usender_reports_what_waited_longer_than_its_lifetime(usender: Bench, clock: ManualClock) -> None:
+    late = OutPackage(b"late", Reliability.UNORDERED, Peers.PLAYERS, THERE, lifetime=0.3)
+    send(usender, *[package(b"%d" % number) for number in range(3)], late)
+    clock.advance(0.31)
+    failure = usender.extras["errors"].recv(0)
+    assert (failure.reason, failure.unconfirmed) == (FailureReason.EXPIRED, (late,))
+    assert usender.extras["admission"].waiting(THERE) == 0
 
 
 def test_unreliable_packages_bypass_the_window(usender: Bench) -> None:
@@ -316,7 +340,7 @@ def test_usender_ends_when_its_backlog_is_gone(usender: Bench) -> None:
     usender.cancel()
     usender.clock.settle()
     assert usender.thread.is_alive()
-    usender.put(Grant(THERE, sent.life, 10))
+    usender.put(Grant(THERE, sent.life, 10, PLENTY))
     assert usender.ended()
 
 
@@ -365,7 +389,12 @@ def test_what_crashes_usender_and_nothing_heals_is_tried_again(
     usender.start()
     send(usender, *[package(b"%d" % number) for number in range(5)])
     (sent,) = usender.out("resender")
-    usender.mailbox.put(Forget(THERE) if kind is Forget else kind(THERE, sent.life, *([5] if kind is Grant else [])))
+    messages = {
+        Grant: Grant(THERE, sent.life, 5, PLENTY),
+        Failed: Failed(THERE, sent.life),
+        Forget: Forget(THERE),
+    }
+    usender.mailbox.put(messages[kind])
     usender.restart()
     (answer,) = usender.out("resender")
     answers: dict[Any, Any] = {Grant: Sent, Failed: Dropped, Forget: Forgotten}
@@ -381,7 +410,8 @@ def resender(bench: Callable[..., Bench], clock: ManualClock) -> Bench:
 
 
 def sent(first: int, count: int, time: float, life: int = 1) -> Sent:
-    return Sent(THERE, life, first, [datagram(number) for number in range(first, first + count)], time)
+    datagrams = [datagram(number) for number in range(first, first + count)]
+    return Sent(THERE, life, first, datagrams, first * len(datagram(0)), time)
 
 
 def test_resender_sends_again_what_is_not_confirmed(resender: Bench, clock: ManualClock) -> None:
@@ -396,8 +426,37 @@ def test_resender_sends_again_what_is_not_confirmed(resender: Bench, clock: Manu
 
 def test_resender_grants_room_as_confirmations_come(resender: Bench, clock: ManualClock) -> None:
     resender.put(sent(0, 4, clock.now()), Confirmed(THERE, [0, 1, 2], clock.now()))
-    grants = resender.out("usender")
-    assert grants[-1] == Grant(THERE, 1, 7)
+    grant = resender.out("usender")[-1]
+    assert (grant.target, grant.life, grant.limit) == (THERE, 1, 7)
+    assert grant.budget >= 7 * len(datagram(0))
+
+
+def test_resender_sends_again_what_was_overtaken_before_any_timeout(resender: Bench, clock: ManualClock) -> None:
+    resender.put(sent(0, 3, clock.now()))
+    clock.advance(0.04)
+    resender.put(Confirmed(THERE, [2], clock.now()))
+    clock.advance(0.002)
+    assert resender.out("dsender") == [Datagrams(THERE, [datagram(0), datagram(1)])]
+
+
+class Paced(FixedController):
+    """A controller under which only the pace is in the way: a burst per 10 ms."""
+
+    rate = BURST / 0.010
+
+
+def test_resender_grants_more_when_the_pace_allows_it(bench: Callable[..., Bench], clock: ManualClock) -> None:
+    made = bench(Resender, Redelivery(ResendPolicy(), lambda: 0.5, controller=Paced), errors=ErrorEnd(clock))
+    full = pack_header(Reliability.UNORDERED, Peers.PLAYERS, 0).ljust(MAX_DATAGRAM, b"x")
+    made.put(Sent(THERE, 1, 0, [full] * 32, 0, clock.now()))
+    (first,) = made.out("usender")
+    assert first.budget == 32 * MAX_DATAGRAM + BURST
+    made.put(Sent(THERE, 1, 32, [full] * 16, 32 * MAX_DATAGRAM, clock.now()))
+    clock.advance(0.009)
+    assert made.out("usender") == []
+    clock.advance(0.002)
+    (second,) = made.out("usender")
+    assert second.budget == first.budget + BURST
 
 
 def test_resender_reports_a_peer_that_stays_silent(resender: Bench, clock: ManualClock) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from packhorse.protocol import FailureReason, OutPackage, Peers
 from packhorse.protocol.address import Address
-from packhorse.protocol.messages import Expired, Failed, Grant, Sent
+from packhorse.protocol.messages import Expired, Failed, Flush, Grant, Sent
 from packhorse.protocol.numbering import Numbering
 
 from .helpers import UNORDERED, A, B, datagram
@@ -57,6 +57,16 @@ def test_a_package_whose_time_has_passed_gets_no_id_though_nobody_looked_yet() -
     numbering.granted(Grant(A, 1, 10, PLENTY), 1.5)
     assert _expired(numbering) == [(A, [b"gone"])]
     assert numbering.to_resender == [Sent(A, 1, 1, [datagram(1, b"next")], 8, 1.5)]
+
+
+def test_a_flush_does_not_wait_for_what_expired() -> None:
+    numbering = Numbering(window=1)
+    for data, lifetime in ((b"sent", None), (b"gone", 0.5)):
+        numbering.send(_mortal(data, lifetime), 1.0)
+    numbering.flush("token")
+    assert type(numbering.to_resender[-1]) is Sent
+    numbering.tick(1.5)
+    assert numbering.to_resender[-1] == Flush({A: (1, 1)}, "token")
 
 
 def test_each_target_has_its_own_lifetimes() -> None:

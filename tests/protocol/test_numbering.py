@@ -304,17 +304,38 @@ def test_forgetting_gives_up_the_backlog_and_starts_at_zero() -> None:
     assert numbering.to_resender[1:] == [Sent(A, 2, 0, [datagram(0)], 0, 1.0)]
 
 
-def test_a_flush_marks_what_was_sent_and_what_waits_but_not_failed_targets() -> None:
+def test_a_flush_marks_what_was_sent_but_not_failed_targets() -> None:
     numbering = Numbering(window=2)
     _send(numbering, 1, A)
     numbering.failed(Failed(A, 1))
+    _send(numbering, 2, B)
+    numbering.to_resender.clear()
+    numbering.flush("token")
+    assert numbering.to_resender == [Flush({B: (2, 2)}, "token")]
+
+
+def test_a_flush_waits_for_what_has_no_id_yet() -> None:
+    numbering = Numbering(window=2)
     _send(numbering, 5, B)
     numbering.to_resender.clear()
     numbering.flush("token")
-    assert numbering.to_resender == [Flush({B: (2, 5)}, "token")]
-    _send(numbering, 2, A)
-    numbering.flush("token")
-    assert numbering.to_resender[-1] == Flush({B: (2, 5), A: (3, 3)}, "token")
+    numbering.granted(Grant(B, 1, 4, 1 << 30), 1.0)
+    assert all(type(message) is not Flush for message in numbering.to_resender)
+    _send(numbering, 3, B)  # sent after the flush, which need not wait for it
+    numbering.granted(Grant(B, 1, 5, 1 << 30), 1.0)
+    assert numbering.to_resender[-1] == Flush({B: (1, 5)}, "token")
+
+
+def test_a_flush_does_not_wait_for_what_was_given_up_before_it_had_an_id() -> None:
+    numbering = Numbering(window=1)
+    _send(numbering, 3, A)
+    numbering.flush("failed")
+    numbering.failed(Failed(A, 1))
+    assert numbering.to_resender[-1] == Flush({}, "failed")
+    _send(numbering, 3, B)
+    numbering.flush("forgotten")
+    numbering.forget(B)
+    assert numbering.to_resender[-1] == Flush({}, "forgotten")
 
 
 def test_a_flush_of_nothing_has_no_marks() -> None:

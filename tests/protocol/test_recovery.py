@@ -374,3 +374,23 @@ def test_memory_does_not_grow_with_what_was_sent() -> None:
     assert len(recovery.unconfirmed) < 100
     assert len(recovery._order) < 300
     assert len(recovery._twins) < 100
+
+
+def test_eager_copies_do_not_keep_the_round_trip_from_being_measured() -> None:
+    recovery = MeasuredRecovery(0, 1.0)
+    _send(recovery, 0, now=0.0)
+    recovery.extra_copies(0, [0.003, 0.006])
+    assert _numbers(_due(recovery, 0.02)) == [0, 0]
+    recovery.confirmed([0], ROUND_TRIP)
+    assert recovery.round_trip.smoothed == ROUND_TRIP
+
+
+def test_eager_copies_are_no_losses_that_were_real() -> None:
+    recovery = MeasuredRecovery(0, 1.0)
+    recovery.tolerance = 5
+    for number in range(2 * FORGIVENESS):
+        _send(recovery, number, now=float(number))
+        recovery.extra_copies(number, [number + 0.003])
+        _due(recovery, number + 0.02)
+        recovery.confirmed([number], number + ROUND_TRIP)
+    assert recovery.tolerance == 5
