@@ -389,7 +389,7 @@ def test_what_crashes_usender_and_nothing_heals_is_tried_again(
     usender.start()
     send(usender, *[package(b"%d" % number) for number in range(5)])
     (sent,) = usender.out("resender")
-    messages = {
+    messages: dict[Any, Any] = {
         Grant: Grant(THERE, sent.life, 5, PLENTY),
         Failed: Failed(THERE, sent.life),
         Forget: Forget(THERE),
@@ -730,6 +730,20 @@ def test_sreceiver_reads_confirmations_as_they_came(bench: Callable[..., Bench])
     node = bench(SReceiver)
     node.put(received(pack_confirmation([3, 1]), time=5.0), received(pack_confirmation([]) + b"\x00\x00", time=6.0))
     assert node.out("resender") == [Confirmed(THERE, [3, 1], 5.0), Confirmed(THERE, [], 6.0)]
+
+
+def test_what_was_read_before_a_crash_is_passed_on(
+    bench: Callable[..., Bench], clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison = received(pack_confirmation([2]))
+    break_handler(monkeypatch, SReceiver, "_received", poison)
+    node = bench(SReceiver)
+    node.close()
+    node.mailbox = node.station.mailbox = Mailbox("sreceiver", clock)
+    node.mailbox.put_all([received(pack_confirmation([1])), poison, received(pack_confirmation([3]))])
+    node.start()
+    node.restart()
+    assert [one.ids for one in node.out("resender")] == [[1], [3]]
 
 
 def test_sreceiver_ends_at_once(bench: Callable[..., Bench]) -> None:

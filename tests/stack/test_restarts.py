@@ -26,6 +26,7 @@ from packhorse.actors import supervisor as supervision
 from packhorse.actors.confirmer import Confirmer
 from packhorse.actors.dreceiver import DReceiver
 from packhorse.actors.dsender import DSender
+from packhorse.actors.messages import Death
 from packhorse.actors.node import Node
 from packhorse.actors.resender import Resender
 from packhorse.actors.sreceiver import SReceiver
@@ -224,6 +225,14 @@ def test_handles_and_proxies_from_before_a_crash_work_after_it(start: Start) -> 
     assert restarts(first, second) == 3
 
 
+def test_a_death_notice_of_an_older_generation_is_ignored(start: Start) -> None:
+    stack = start()
+    stack._core.supervisor.put(Death("usender", -1, "run", Bug(), None))
+    stack.send(b"x", to=stack.address)
+    assert stack.receiver.recv(WAIT).data == b"x"
+    assert restarts(stack) == 0
+
+
 def test_an_ask_that_raises_crashes_nothing(start: Start) -> None:
     stack = start()
     with pytest.raises(TypeError):
@@ -329,6 +338,18 @@ def test_a_crash_loop_fails_every_handle_and_wakes_everyone_who_waits(
     for call in calls.values():
         with pytest.raises(StackFailed):
             call()
+    stack.close()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_can_never_be_handled_and_must_not_be_lost_ends_the_stack(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_always(monkeypatch, Resender, "_flush")
+    stack = start()
+    with pytest.raises(StackFailed) as caught:
+        stack.sender.flush(WAIT)
+    assert isinstance(caught.value.__cause__, Bug)
     stack.close()
 
 
