@@ -47,8 +47,8 @@ PERIOD: Final = 10.0
 FIRST_BACKOFF: Final = 0.01
 LONGEST_BACKOFF: Final = 0.25
 """Seconds, so short that a crash loop is over before the first crash is out of the period, whatever the jitter."""
-STOP_LINGER: Final = 0.5
-"""Seconds that unconfirmed packages get when the supervisor itself is stopped."""
+STOP_LINGER: Final = 0.25
+"""Seconds that unconfirmed packages get when the supervisor itself is stopped: `stop_all` waits for one after another."""
 ABANDON_AFTER: Final = 0.4
 """Seconds after which a node that should have ended long ago is left behind."""
 

@@ -54,7 +54,7 @@ USER_ENDS: Final = (
     ("usender", "ConnErrorReceiver"),
     ("ureceiver", "PackageReceiver"),
 )
-"""What the user holds. usender reports only packages that crashed it before they had an id."""
+"""What the user holds. usender reports only packages that had no id yet: it crashed over them, or their lifetime passed."""
 
 _LEGEND: Final = """\
     subgraph legend

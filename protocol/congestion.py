@@ -34,7 +34,7 @@ BURST: Final = 16 * MAX_DATAGRAM
 """Bytes that may always be sent at once."""
 INITIAL: Final = 32 * MAX_DATAGRAM
 CEILING: Final = 1024 * MAX_DATAGRAM
-"""More cannot be under way, since receivers refuse to be 1024 packages behind."""
+"""More cannot be under way: receivers refuse to have more than 1024 holes."""
 NOISE: Final = 0.010
 NOISE_SHARE: Final = 0.25
 PACE: Final = 0.001

@@ -13,25 +13,14 @@ from packhorse.actors.admission import MAX_WAITING, Admission
 from packhorse.actors.clock import SYSTEM_CLOCK
 from packhorse.actors.mailbox import Inbox, Mailbox
 from packhorse.actors.messages import FlushAll, Forget
-from packhorse.testing import ManualClock
+
+from .helpers import SignallingClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 HERE = ("10.0.0.1", 1)
 THERE = ("10.0.0.2", 2)
-
-
-class SignallingClock(ManualClock):
-    """Says when somebody is about to sleep."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sleeping = threading.Semaphore(0)
-
-    def wait(self, token: threading.Lock, deadline: float | None) -> None:
-        self.sleeping.release()
-        super().wait(token, deadline)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,31 +12,10 @@ from packhorse.actors.clock import SYSTEM_CLOCK, Condition, Promise
 from packhorse.actors.mailbox import Inbox, Mailbox
 from packhorse.testing import ManualClock
 
+from .helpers import SignallingClock, finished, in_background
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def in_background(work: Callable[[], Any]) -> threading.Thread:
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
-
-
-def finished(thread: threading.Thread) -> bool:
-    thread.join(20)
-    return not thread.is_alive()
-
-
-class SignallingClock(ManualClock):
-    """Says when somebody is about to sleep."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sleeping = threading.Semaphore(0)
-
-    def wait(self, token: threading.Lock, deadline: float | None) -> None:
-        self.sleeping.release()
-        super().wait(token, deadline)
+    pass
 
 
 def test_a_condition_that_holds_does_not_wait() -> None:

@@ -22,25 +22,14 @@ from packhorse.actors import ends
 from packhorse.actors.clock import SYSTEM_CLOCK
 from packhorse.actors.ends import CAPACITY, ErrorEnd, PackageEnd
 from packhorse.actors.mailbox import Inbox, Mailbox
-from packhorse.testing import ManualClock
+
+from .helpers import SignallingClock, finished, in_background
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 HERE = ("10.0.0.1", 1)
 THERE = ("10.0.0.2", 2)
-
-
-class SignallingClock(ManualClock):
-    """Says when somebody is about to sleep."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sleeping = threading.Semaphore(0)
-
-    def wait(self, token: threading.Lock, deadline: float | None) -> None:
-        self.sleeping.release()
-        super().wait(token, deadline)
 
 
 def package(number: int) -> InPackage:
@@ -55,17 +44,6 @@ def failure(target: tuple[str, int] = HERE, *datas: bytes, reason: FailureReason
     return PeerFailed(
         target, reason, [OutPackage(data, Reliability.UNORDERED, Peers.PLAYERS, target) for data in datas]
     )
-
-
-def in_background(work: Callable[[], Any]) -> threading.Thread:
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
-
-
-def finished(thread: threading.Thread) -> bool:
-    thread.join(20)
-    return not thread.is_alive()
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from packhorse.actors.mailbox import BATCH_LIMIT, Inbox, Mailbox
 from packhorse.actors.messages import Batch, Cancel, Readable, Tick
 from packhorse.testing import ManualClock
 
+from .helpers import finished, in_background
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -39,17 +41,6 @@ def given(inbox: Inbox) -> Any:
         inbox.batch_done()
         return items
     return message
-
-
-def in_background(work: Callable[[], Any]) -> threading.Thread:
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread
-
-
-def finished(thread: threading.Thread) -> bool:
-    thread.join(20)
-    return not thread.is_alive()
 
 
 class Full:

@@ -1,0 +1,34 @@
+"""What tests of the actors share: a clock that says when somebody sleeps, and threads that are waited for."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from packhorse.testing import ManualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class SignallingClock(ManualClock):
+    """Says when somebody is about to sleep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sleeping = threading.Semaphore(0)
+
+    def wait(self, token: threading.Lock, deadline: float | None) -> None:
+        self.sleeping.release()
+        super().wait(token, deadline)
+
+
+def in_background(work: Callable[[], Any]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def finished(thread: threading.Thread) -> bool:
+    thread.join(20)
+    return not thread.is_alive()
