@@ -83,7 +83,7 @@ class USender(Node[Numbering]):
     def _emit(self) -> None:
         state = self._state
         for failure in state.failures:
-            self._report(failure)
+            self._tell_user(failure)
         state.failures.clear()
         self._resender.put_all(state.to_resender)
         state.to_resender.clear()
@@ -93,7 +93,7 @@ class USender(Node[Numbering]):
             self._admission.release(state.released)
             state.released.clear()
 
-    def _report(self, failure: PeerFailed) -> None:
+    def _tell_user(self, failure: PeerFailed) -> None:
         self._logger.warning(
             "package:given_up", target=failure.target, trigger=failure.reason.value, count=failure.count
         )
@@ -106,6 +106,6 @@ class USender(Node[Numbering]):
         if type(item) is OutPackage:
             # It got no id, so it leaves no hole.
             self._admission.release([item])
-            self._report(PeerFailed(item.target, FailureReason.POISONED, [item]))
+            self._tell_user(PeerFailed(item.target, FailureReason.POISONED, [item]))
         elif type(item) in self._table:
             self._table[type(item)](item, now)  # nothing heals the loss of these, so they are tried once more

@@ -11,7 +11,8 @@ The rules of `DelayController`:
   window is lost within a round trip. Then the floor must do until the queue has emptied and everyone has seen how long the
   path really is; after that half of the window, which undoes the last doubling;
 - a loss without queueing delay does not shrink it: such losses come from the path, not from us. A window that shrank with
-  every loss would carry 68 packages a second at 20 % loss;
+  every loss would carry 68 packages a second at 20 % loss. Only when half of the window is lost within a round trip it must be
+  a queue, one that was full before we came and so looks like the path: then it is emptied as after the start phase;
 - it grows only while it is used: in the start phase by what was confirmed, then by three datagrams per round trip, the same for
   everyone, so that shares become equal.
 
@@ -40,6 +41,8 @@ NOISE_SHARE: Final = 0.25
 PACE: Final = 0.001
 """Seconds between two grants at a high rate; at a low one it is what `BURST` takes."""
 SHRINK: Final = 0.7
+HEAVY_LOSS: Final = 12
+"""Packages lost within a round trip that may be an overflowing queue; a few are a bad path."""
 GROWTH: Final = 3 * MAX_DATAGRAM
 """Bytes by which a window that is used grows per round trip."""
 SMOOTHING: Final = 4
@@ -111,23 +114,33 @@ class DelayController:
         self.window = min(float(CEILING), self.window + grown)
 
     def lost(self, count: int, now: float) -> None:
-        """End the start phase if a third of the window was lost within a round trip."""
+        """Empty the queue if so much was lost within a round trip that it must be overflowing."""
         if now - self._round_began > self._smoothed:
             self._round_began = now
             self._lost = 0
         self._lost += count
-        if self._starting and self._lost * MAX_DATAGRAM > self.window / 3:
-            self._shrink(now)
+        if self._draining or self._lost < HEAVY_LOSS:
+            return
+        share = self._lost * MAX_DATAGRAM / self.window
+        if share > 1 / 3 if self._starting else share > 1 / 2 and now - self._shrunk_at >= 2 * self._smoothed:
+            self._lost = 0
+            self._empty(now)
 
     def _shrink(self, now: float) -> None:
-        self._shrunk_at = now
         if self._starting:
-            self._starting = False
-            self._draining = True
-            self._resume_with = max(float(FLOOR), self.window / 2)
-            self.window = float(FLOOR)
+            self._empty(now)
         else:
+            self._shrunk_at = now
             self.window = max(float(FLOOR), self.window * SHRINK)
+
+    def _empty(self, now: float) -> None:
+        """Let the queue drain, then go on with half of the window."""
+        self._shrunk_at = now
+        self._starting = False
+        self._draining = True
+        self._resume_at = None
+        self._resume_with = max(float(FLOOR), self.window / 2)
+        self.window = float(FLOOR)
 
     def _drain(self, in_flight: int, now: float) -> None:
         """Hold the window at the floor until a round trip began and ended with an empty queue."""

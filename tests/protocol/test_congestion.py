@@ -218,7 +218,7 @@ def test_jitter_alone_does_not_shrink_the_window(controller: DelayController, tr
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_full_queue_shrinks_the_window_through_the_same_jitter(
+def test_a_full_queue_shrinks_the_window_through_jitter_of_20_ms(
     controller: DelayController, traffic: Traffic, seed: int
 ) -> None:
     """The queue is what is under way beyond 93 datagrams, and drains at 10 Mbit/s; the 64 that it holds take 27 ms."""

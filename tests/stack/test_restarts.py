@@ -148,8 +148,11 @@ def test_one_crash_under_traffic_loses_and_doubles_nothing(  # noqa: PLR0917 - f
     first, second = start(), start()
     count = 5000 if method == "_granted" else 1500  # so many that there are three grants
     delivered, failures = send_and_account(first, second, count)
-    for _ in range(at):
+    for more in range(at):  # every node has something to do once more
+        first.send(b"%d" % (count + more), to=second.address, reliability=Reliability.SEMI_ORDERED)
         first.sender.flush(WAIT)
+    delivered += [package.data for package in second.receiver.drain()]
+    failures += first.errors.drain()
     assert broken()
     assert restarts(first, second) == 1
     assert len(delivered) == len(set(delivered))
@@ -157,7 +160,7 @@ def test_one_crash_under_traffic_loses_and_doubles_nothing(  # noqa: PLR0917 - f
     assert numbers == sorted(numbers)
     assert {failure.reason for failure in failures} <= {FailureReason.POISONED}
     if not failures:
-        assert len(delivered) == count
+        assert len(delivered) == count + at
     # Only these take something with them that nothing else heals.
     assert not failures or (node, method) in {(USender, "_send"), (Resender, "_sent")}
 
