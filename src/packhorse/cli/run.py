@@ -16,8 +16,7 @@ import socket
 import sys
 import threading
 import time
-from contextlib import contextmanager
-from queue import SimpleQueue
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
@@ -207,24 +206,23 @@ def attend(work: Callable[[], T], stop: Callable[[], object]) -> Outcome[T]:
     Raises:
         Exception: whatever `work` raised; but no `Closed` after a signal, because that is how a closed stack stops it.
     """
-    events: SimpleQueue[int | None] = SimpleQueue()  # its put may be called while its get is under way
     values: list[T] = []
     errors: list[BaseException] = []
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
 
     def run() -> None:
         try:
             values.append(work())
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             errors.append(error)
-        events.put(None)
+        with suppress(OSError):  # after a signal nobody listens any more
+            theirs.send(b"\0")
 
-    def note(number: int, _: Any) -> None:
-        events.put(number)
-
-    with _handling(note):
+    with ours, theirs, _handling(theirs):
         thread = threading.Thread(target=run, name="command", daemon=True)
         thread.start()
-        number = events.get()
+        number = ours.recv(1)[0] or None
     # From here on a second signal ends the process, in case something hangs.
     if number is not None:
         stop()
@@ -234,12 +232,19 @@ def attend(work: Callable[[], T], stop: Callable[[], object]) -> Outcome[T]:
     return Outcome(values[0] if values else None, number)
 
 
+def _noted(number: int, frame: Any) -> None:
+    """Do nothing: that there is a handler lets the signal be written to the socket."""
+
+
 @contextmanager
-def _handling(handler: Callable[[int, Any], None]) -> Generator[None]:
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+def _handling(notified: socket.socket) -> Generator[None]:
+    """Let signals be written to a socket, by number; one that comes just before somebody waits there is not missed."""
+    before = {number: signal.signal(number, _noted) for number in (signal.SIGINT, signal.SIGTERM)}
+    earlier_socket = signal.set_wakeup_fd(notified.fileno(), warn_on_full_buffer=False)
     try:
         yield
     finally:
+        signal.set_wakeup_fd(earlier_socket)
         for number, earlier in before.items():
             signal.signal(number, earlier)
 
