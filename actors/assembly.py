@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from ..protocol.congestion import Controller
+
 __all__ = ["Child", "Parts", "assemble"]
 
 
@@ -47,6 +49,7 @@ class Parts:
     logger: FilteringBoundLogger
     resend: ResendPolicy
     confirm: ConfirmPolicy
+    controller: Callable[[], Controller]
     random: Callable[[], float]
 
 
@@ -86,7 +89,7 @@ def assemble(parts: Parts, supervisor: Mailbox) -> tuple[dict[str, Child], Stack
     specs: dict[str, tuple[type[Node[Any]], Any, dict[str, Any]]] = {
         "usender": (USender, Numbering(), {"admission": admission, "errors": errors}),
         "dsender": (DSender, None, {"transport": transport}),
-        "resender": (Resender, Redelivery(parts.resend, parts.random), {"errors": errors}),
+        "resender": (Resender, Redelivery(parts.resend, parts.random, controller=parts.controller), {"errors": errors}),
         "confirmer": (Confirmer, Confirmations(parts.confirm), {}),
         "dreceiver": (DReceiver, None, {"transport": transport}),
         "ureceiver": (UReceiver, Receiving(), {"packages": packages}),

@@ -20,6 +20,7 @@ import weakref
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from ..protocol.congestion import Controller, DelayController
 from ..protocol.errors import Closed, StackFailed
 from ..protocol.policy import ConfirmPolicy, ResendPolicy
 from . import wiring
@@ -67,6 +68,7 @@ class StackSupervisor(SupervisedActor):
         logger: a structlog logger to use instead of the one chosen by the rules in `log`.
         resend: when to send again and when to give up.
         confirm: when to confirm.
+        controller: makes the congestion controller of a new peer; `packhorse.protocol.FixedController` for none.
         clock: the time; `packhorse.testing.ManualClock` for tests.
         transport: what to use instead of a UDP socket, for tests.
         random: returns uniformly random numbers from 0 to 1.
@@ -84,6 +86,7 @@ class StackSupervisor(SupervisedActor):
         logger: Any = None,
         resend: ResendPolicy | None = None,
         confirm: ConfirmPolicy | None = None,
+        controller: Callable[[], Controller] = DelayController,
         clock: Clock = SYSTEM_CLOCK,
         transport: Transport | None = None,
         random: Callable[[], float] = random_module.random,
@@ -106,6 +109,7 @@ class StackSupervisor(SupervisedActor):
             logger=self._logger,
             resend=resend or ResendPolicy(),
             confirm=confirm or ConfirmPolicy(),
+            controller=controller,
             random=random,
         )
         self._children, self._core = assemble(parts, self._mailbox)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from .address import Address
 from .builder import PackageBuilder, PackageIterator
 from .codecs import Bincode, Codec, bincode, msgpack
+from .congestion import Controller, DelayController, FixedController
 from .decoder import MessageDecoder
 from .errors import (
     Closed,
@@ -39,9 +40,12 @@ __all__ = [
     "Closed",
     "Codec",
     "ConfirmPolicy",
+    "Controller",
     "DecodeError",
+    "DelayController",
     "EncodeError",
     "FailureReason",
+    "FixedController",
     "Full",
     "InPackage",
     "MessageDecoder",

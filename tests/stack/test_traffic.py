@@ -12,6 +12,7 @@ import pytest
 
 import packhorse
 from packhorse import OutPackage, Peers, Reliability, ResendPolicy
+from packhorse.protocol import FixedController
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -298,3 +299,17 @@ def test_counters_tell_what_happened(start: Start) -> None:
     assert received["dreceiver.datagrams"] >= 10
     assert received["confirmer.confirmed"] >= 10
     assert received["ureceiver.refused"] == 0
+
+
+def test_the_congestion_controller_can_be_replaced(start: Start) -> None:
+    made: list[FixedController] = []
+
+    def controller() -> FixedController:
+        made.append(FixedController())
+        return made[-1]
+
+    first, second, third = start(controller=controller), start(), start()
+    for stack in (second, third):
+        first.sender.send_many(numbered(2000, stack.address))
+        assert take(stack, 2000) == in_order(2000)
+    assert len(made) == 2, "one for each peer"
