@@ -5,8 +5,8 @@ The rules of `MeasuredRecovery`, after RFC 8985 (RACK) and RFC 6298:
 - every copy of a package gets a *serial* when it is sent; the order of serials is the order of sending, which ids are not,
   since a package that is sent again keeps its id;
 - a package is lost when a copy sent `tolerance` copies after its last one was confirmed; or when any later copy was, and
-  9/8 of a round trip has passed since. It is judged a moment after the confirmation came, so that confirmations that arrive
-  together count together;
+  9/8 of a round trip has passed since. After a full control datagram, which more may follow, that is judged a moment later, since
+  the original sends the newest piece first;
 - `tolerance` is one to begin with. It doubles when sending again was needless: the confirmation came sooner than any round
   trip could have been. It shrinks by one for every 16 times it was not;
 - if nothing tells of a loss, the packages sent longest ago are sent again after RTO. As long as still nothing is confirmed,
@@ -26,13 +26,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from .header import Reliability
+from .header import MAX_CONFIRMED, Reliability
 from .rtt import RoundTrip
 
 __all__ = ["ORIGINAL_COPIES", "MeasuredRecovery", "OriginalRecovery", "Recovery", "Unconfirmed"]
 
 SETTLE: Final = 0.001
-"""Seconds between a confirmation and the judgement of what it says."""
+"""Seconds between a full confirmation, of which more pieces may follow, and the judgement of what it says."""
 MAX_TOLERANCE: Final = 64
 TOO_SOON: Final = 0.75
 """Share of the smallest round trip in which no confirmation can come; less than one, since that is itself a measurement."""
@@ -197,7 +197,7 @@ class MeasuredRecovery(Recovery):
 
     def confirmed(self, numbers: Iterable[int], now: float) -> tuple[int, float | None]:
         """Take the confirmation of these numbers; see `Recovery.confirmed`."""
-        news, sample = 0, None
+        news, sample, place = 0, None, 0
         newest = self._newest
         for place, number in enumerate(numbers):
             package = self._take(number)
@@ -221,8 +221,10 @@ class MeasuredRecovery(Recovery):
             self._advance()
         if not self.unconfirmed:
             self._judge_at = None
-        elif newest > self._newest and (self._judge_at is None or self._judge_at > now + SETTLE):
-            self._judge_at = now + SETTLE
+        elif newest > self._newest:
+            judge_at = now + SETTLE if place + 1 >= MAX_CONFIRMED else now
+            if self._judge_at is None or self._judge_at > judge_at:
+                self._judge_at = judge_at
         self._newest = newest
         return news, sample
 

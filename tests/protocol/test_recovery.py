@@ -61,7 +61,7 @@ def recovery() -> MeasuredRecovery:
 def test_what_was_sent_before_something_that_arrived_is_lost(recovery: MeasuredRecovery) -> None:
     _send(recovery, 1, 2, 3, now=1.0)
     recovery.confirmed([2], 1.08)
-    assert _due(recovery, 1.1) == [(pytest.approx(1.08 + SETTLE), 1)]
+    assert _due(recovery, 1.1) == [(pytest.approx(1.08), 1)]
     assert recovery.lost == 1
     assert set(recovery.unconfirmed) == {1, 3}
 
@@ -72,6 +72,13 @@ def test_confirmations_that_arrive_together_count_together_whatever_their_order(
     recovery.confirmed(range(1, 83), 1.08 + SETTLE / 2)
     assert _due(recovery, 100.0) == []
     assert recovery.lost == 0
+
+
+def test_a_full_confirmation_is_judged_when_the_rest_of_it_may_have_come(recovery: MeasuredRecovery) -> None:
+    _send(recovery, *range(1, 251), now=1.0)
+    recovery.confirmed(range(83, 251), 1.08)
+    assert _due(recovery, 1.08 + SETTLE / 2) == []
+    assert _times(_due(recovery, 1.1))[0] == pytest.approx(1.08 + SETTLE)
 
 
 def test_order_is_that_of_sending_and_not_that_of_numbers(recovery: MeasuredRecovery) -> None:
@@ -221,7 +228,7 @@ def test_where_much_is_lost_two_copies_are_sent_again_a_few_milliseconds_apart(r
     recovery.loss_rate = 2 * TWIN_LOSS
     _send(recovery, 1, 2, now=1.0)
     recovery.confirmed([2], 1.08)
-    judged = 1.08 + SETTLE
+    judged = 1.08
     assert _due(recovery, 1.15) == [(pytest.approx(judged), 1), (pytest.approx(judged + TWIN_GAP), 1)]
 
 
