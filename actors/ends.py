@@ -20,9 +20,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from pykka import ActorRef, Future
-from pykka._envelope import (
-    Envelope,
-)  # a tell whose taking can be seen; see tests/actors/test_pykka_contract.py
+from pykka._envelope import Envelope  # Pykka's own; tests/actors/test_pykka_contract.py holds it to that
 from pykka.messages import ProxyGetAttr
 
 from ..protocol.errors import Closed, PeerFailed, StackFailed, Timeout

@@ -21,9 +21,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pykka import ActorDeadError
-from pykka._envelope import (
-    Envelope,
-)  # what a mailbox holds is Pykka's own; see tests/actors/test_pykka_contract.py
+from pykka._envelope import Envelope  # Pykka's own; tests/actors/test_pykka_contract.py holds it to that
 from pykka.messages import _ActorStop  # pyright: ignore[reportPrivateUsage] - a stop has no public name
 
 from .messages import Batch, Cancel, Readable, Tick

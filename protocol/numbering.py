@@ -4,7 +4,8 @@ The rules (protocol/README.md has them in full):
 
 - unreliable packages take their ids from one counter per stack and never wait;
 - reliable packages take theirs from one counter per target, starting at 0, in the order they were sent;
-- a number is given only below the limit that `Redelivery` granted; what has none yet waits in the target's backlog;
+- a number is given only within what `Redelivery` granted, in numbers and in bytes; what has none yet waits in the target's
+  backlog, at most for its lifetime;
 - when the peer has failed its backlog is given up, and numbering goes on where it was: the next package for that target
   wakes `Redelivery`, which first sends again what it holds and then grants room.
 """
