@@ -15,6 +15,7 @@ it died is learned from a probe, an ask that waits behind the items: a dead acto
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
@@ -52,7 +53,7 @@ class _State(Enum):
     CLOSED = auto()
 
 
-class UserEnd(Generic[T]):
+class UserEnd(ABC, Generic[T]):
     """What the two receiving ends have in common. Thread-safe."""
 
     def __init__(self, clock: Clock, name: str) -> None:
@@ -141,11 +142,11 @@ class UserEnd(Generic[T]):
 
     # What the two ends differ in. All are called with the condition held.
 
-    def _pop(self) -> T | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _pop(self) -> T | None: ...
 
-    def _waits(self) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _waits(self) -> bool: ...
 
     def _made_room(self) -> None:
         """Called after items were taken."""
