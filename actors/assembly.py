@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..protocol.confirmations import Confirmations
 from ..protocol.numbering import Numbering
@@ -19,7 +19,8 @@ from .dreceiver import DReceiver
 from .dsender import DSender
 from .ends import ErrorEnd, PackageEnd
 from .handles import StackCore
-from .mailbox import Inbox, Mailbox
+from .inbox import Inbox
+from .mailbox import Mailbox
 from .messages import Death
 from .node import Node, Station
 from .refs import StableRef
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Child", "Parts", "assemble"]
 
+RESENDER_NAP: Final = 0.01
+"""Seconds; less than usender's `SOON`, so that in steady traffic usender never has to wake resender."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
@@ -51,6 +55,7 @@ class Parts:
     confirm: ConfirmPolicy
     controller: Callable[[], Controller]
     random: Callable[[], float]
+    inline: bool
 
 
 @dataclass(slots=True)
@@ -81,8 +86,16 @@ class Child:
 def assemble(parts: Parts, supervisor: Mailbox) -> tuple[dict[str, Child], StackCore]:
     """Make everything that belongs to a stack; nothing is started yet."""
     clock, transport = parts.clock, parts.transport
+    naps = {"resender": RESENDER_NAP, "confirmer": parts.confirm.delay}
     mailboxes = {
-        name: Mailbox(name, clock, parking=transport if name == "dreceiver" else None) for name in wiring.NODES
+        name: Mailbox(
+            name,
+            clock,
+            parking=transport if name == "dreceiver" else None,
+            nap=naps.get(name, 0.0),
+            lends=parts.inline and name in ("dsender", "ureceiver"),
+        )
+        for name in wiring.NODES
     }
     packages, errors = PackageEnd(clock), ErrorEnd(clock)
     admission = Admission(mailboxes["usender"], clock)
@@ -92,7 +105,7 @@ def assemble(parts: Parts, supervisor: Mailbox) -> tuple[dict[str, Child], Stack
         "resender": (Resender, Redelivery(parts.resend, parts.random, controller=parts.controller), {"errors": errors}),
         "confirmer": (Confirmer, Confirmations(parts.confirm), {}),
         "dreceiver": (DReceiver, None, {"transport": transport}),
-        "ureceiver": (UReceiver, Receiving(), {"packages": packages}),
+        "ureceiver": (UReceiver, Receiving(), {"packages": packages, "policy": parts.confirm}),
         "sreceiver": (SReceiver, None, {}),
     }
     children: dict[str, Child] = {}

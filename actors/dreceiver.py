@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..protocol.address import Address
-    from .mailbox import Inbox
+    from .inbox import Inbox
     from .transport import Transport
 
 __all__ = ["DReceiver"]
@@ -77,7 +77,10 @@ class DReceiver(Node[None]):
                 continue
             self._counters["datagrams"] += len(received)
             room = max(0, ROOM - len(mailbox))
-            mailbox.put_all(received[:room])
+            if self._inbox.slept and mailbox is self._ureceiver:
+                mailbox.put_and_handle(received[:room])
+            else:
+                mailbox.put_all(received[:room])
             for dropped in received[room:]:
                 self._drop("no_room", dropped.source, dropped.buffer[:8].hex())
             received.clear()

@@ -16,7 +16,7 @@ from .node import Node, Station
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .mailbox import Inbox
+    from .inbox import Inbox
     from .transport import Transport
 
 __all__ = ["DSender"]

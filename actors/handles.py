@@ -85,7 +85,7 @@ class PackageSender(_Handle):
             Closed: the handle was closed or the stack has ended.
             StackFailed: the stack gave up.
         """
-        self._core.admission.send((self._checked(package),), timeout)
+        self._core.admission.send_one(self._checked(package), timeout)
 
     def try_send(self, package: OutPackage) -> None:
         """Send a package without waiting.
@@ -94,7 +94,7 @@ class PackageSender(_Handle):
             Full: there is no room.
             PackageError, TypeError, Closed, StackFailed: as `send`.
         """
-        self._core.admission.send((self._checked(package),), 0)
+        self._core.admission.send_one(self._checked(package), 0)
 
     def send_many(self, packages: Iterable[OutPackage], timeout: float | None = None) -> None:
         """Send packages in order; cheaper than one by one. If it raises, those before the one concerned are sent.
@@ -152,8 +152,10 @@ class _Receiver(_Handle, Generic[T]):
         """Take everything that waits, perhaps nothing, without waiting."""
         return self._end.drain()
 
-    def subscribe(self, ref: ActorRef[Any]) -> None:
+    def subscribe(self, ref: ActorRef[Any], *, batch: bool = False) -> None:
         """Tell each one to an actor from now on, those that wait already first.
+
+        With `batch` the actor is told lists, each of what came together; that is much cheaper when much comes.
 
         At most 1024 are in the actor's inbox and not handled yet. If the actor dies, those it did not begin to handle wait for
         `recv`. There is one subscriber at a time: subscribing again replaces it. A subscription keeps the handle open.
@@ -161,7 +163,7 @@ class _Receiver(_Handle, Generic[T]):
         Raises:
             Closed: the handle was closed.
         """
-        self._end.subscribe(ref, keeps=self._lifeline)
+        self._end.subscribe(ref, batch=batch, keeps=self._lifeline)
 
     def unsubscribe(self) -> None:
         """Tell nothing more; what comes waits for `recv`."""

@@ -14,6 +14,7 @@ __all__ = [
     "Abandoned",
     "Batch",
     "Cancel",
+    "Crashed",
     "Death",
     "EndClosed",
     "FlushAll",
@@ -25,10 +26,31 @@ __all__ = [
 ]
 
 
-class Batch(msgspec.Struct, frozen=True, gc=False):
-    """Everything that waited in the mailbox, up to the next ask or tell."""
+class Batch:
+    """Everything that waited in the mailbox, up to the next ask or tell.
 
-    items: Iterator[Any]
+    Iterating over it handles it item by item, and keeps account of that.
+
+    Attributes:
+        items: what waited, oldest first.
+        begun: how many of them were handled or have begun to be. After a crash the last of these is set aside, and the rest goes back.
+    """
+
+    __slots__ = ("begun", "items")
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+        self.begun = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for self.begun, item in enumerate(self.items, 1):
+            yield item
+
+
+class Crashed(msgspec.Struct, frozen=True):
+    """Another thread handled the node's last batch, and this came of it; the node's own thread is to raise it."""
+
+    error: BaseException
 
 
 class Tick(msgspec.Struct, frozen=True, gc=False):

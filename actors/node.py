@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import pykka
 
-from .messages import Batch, Cancel, Death, Poisoned, Readable
+from .messages import Batch, Cancel, Crashed, Death, Poisoned, Readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from .clock import Clock
-    from .mailbox import Feed, Inbox, Mailbox
+    from .inbox import Inbox
+    from .mailbox import Feed, Mailbox
 
 S = TypeVar("S")
 
@@ -165,6 +166,7 @@ class Node(SupervisedActor, Generic[S]):
             kind: getattr(self, name) for kind, name in self.handlers.items()
         }
         station.incarnation = self
+        inbox.handler = self.on_receive
 
     @classmethod
     def start(  # pyright: ignore[reportIncompatibleMethodOverride] - it is what Pykka declares
@@ -184,6 +186,8 @@ class Node(SupervisedActor, Generic[S]):
         self._logger = self._station.logger.bind(generation=self._generation)
         self._logger.info("actor:started")
         self._pass_on()
+        for mailbox in self._station.outlets.values():
+            mailbox.wake_by(self._clock.now())  # the last incarnation may not have come to that
         self._inbox.deadline = self._deadline()
 
     def on_stop(self) -> None:
@@ -196,14 +200,10 @@ class Node(SupervisedActor, Generic[S]):
         kind = message.__class__
         try:
             if kind is Batch:
-                table = self._table
-                for item in message.items:
-                    handler = table.get(item.__class__)
-                    if handler is None:
-                        self._unexpected(item, now)
-                    else:
-                        handler(item, now)
+                self._handle(message, now)
                 self._inbox.batch_done()
+            elif kind is Crashed:
+                raise message.error
             elif kind is Readable:
                 self._on_readable(now)
             elif kind is Cancel:
@@ -215,6 +215,16 @@ class Node(SupervisedActor, Generic[S]):
         self._inbox.deadline = self._deadline()
         if self._draining and self._is_done():
             self._inbox.finished = True
+
+    def _handle(self, batch: Batch, now: float) -> None:
+        """Handle a batch item by item."""
+        table = self._table
+        for item in batch:
+            handler = table.get(item.__class__)
+            if handler is None:
+                self._unexpected(item, now)
+            else:
+                handler(item, now)
 
     def _unexpected(self, item: Any, now: float) -> None:
         if type(item) is Poisoned:

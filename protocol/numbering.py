@@ -24,7 +24,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from .ageing import Ageing
-from .congestion import INITIAL
+from .congestion import BURST, INITIAL
 from .errors import FailureReason, PeerFailed
 from .header import HEADER_SIZE, ID_MASK, Reliability
 from .messages import Datagrams, Dropped, Expired, Failed, Flush, Forgotten, Grant, Revive, Sent
@@ -39,6 +39,13 @@ __all__ = ["WINDOW", "Numbering"]
 
 WINDOW = 1024
 """Numbers that may be unconfirmed at once per target. Receivers refuse to have more than 1024 holes."""
+
+SCARCE_BYTES = BURST
+SCARCE_NUMBERS = WINDOW // 8
+"""With less room than this left, more is needed at once."""
+
+WORTH_SORTING = 16
+"""Packages from which on it pays to bring those of a size together."""
 
 MAX_RUN = 256
 """Datagrams per message at most, so that no run takes long to handle."""
@@ -74,6 +81,8 @@ class Numbering:
         released: packages that no longer wait for a number.
         failures: reports of packages whose lifetime passed while they waited.
         waiting: how many packages wait in backlogs.
+        urgent: whether `Redelivery` should look at `to_resender` at once: something waits for its answer, or soon will. Set to True
+            here, and to False by whoever passes that on.
     """
 
     def __init__(self, *, window: int = WINDOW) -> None:
@@ -82,6 +91,7 @@ class Numbering:
         self.released: list[OutPackage] = []
         self.failures: list[PeerFailed] = []
         self.waiting = 0
+        self.urgent = False
         self._window = window
         self._targets: dict[Address, _Target] = {}
         self._unreliable = 0
@@ -111,6 +121,7 @@ class Numbering:
             self._lives += 1
             target.life = self._lives
             self.to_resender.append(Revive(package.target, target.life, target.next, target.total))
+            self.urgent = True
 
     def send_run(self, items: Sequence[Any], at: int, now: float) -> int:
         """Send the packages that begin at a place in a list and can be sent together; return the place behind them.
@@ -149,6 +160,7 @@ class Numbering:
         if target is None or target.life != failed.life:
             return
         self.to_resender.append(Dropped(failed.target, failed.life, self._give_up(target)))
+        self.urgent = True
         target.limit, target.budget = target.next, target.total
         target.asleep = True
         self._pass_flushes()
@@ -170,6 +182,7 @@ class Numbering:
         target = self._targets.pop(address, None)
         if target is not None:
             self.to_resender.append(Forgotten(address, target.life, self._give_up(target)))
+            self.urgent = True
             self._pass_flushes()
 
     def flush(self, token: object) -> None:
@@ -213,6 +226,7 @@ class Numbering:
                 continue
             marks = {address: (target.life, target.next) for address, target in targets.items() if not target.asleep}
             self.to_resender.append(Flush(marks, token))
+            self.urgent = True
         self._flushes = waiting
 
     def _begin(self) -> _Target:
@@ -280,6 +294,8 @@ class Numbering:
         before = target.total
         target.next = number + len(run)
         target.total = before + sum(map(len, datagrams))
+        if target.budget - target.total < SCARCE_BYTES or target.limit - target.next < SCARCE_NUMBERS:
+            self.urgent = True
         last = self.to_resender[-1] if self.to_resender else None
         if (
             type(last) is Sent
@@ -329,7 +345,7 @@ def _end_of_run(items: Sequence[Any], at: int) -> int:
 
 def _by_size(run: list[OutPackage]) -> list[OutPackage]:
     """Bring packages of a size together, if they may arrive in any order."""
-    if len(run) == 1 or len({len(package.data) for package in run}) == 1:
+    if len(run) < WORTH_SORTING or len({len(package.data) for package in run}) == 1:
         return run
     if any(package.reliability is Reliability.SEMI_ORDERED for package in run):
         return run

@@ -11,7 +11,8 @@ from packhorse import Closed, Full, OutPackage, Peers, Reliability, StackFailed,
 from packhorse.actors import admission as module
 from packhorse.actors.admission import MAX_WAITING, Admission
 from packhorse.actors.clock import SYSTEM_CLOCK
-from packhorse.actors.mailbox import Inbox, Mailbox
+from packhorse.actors.inbox import Inbox
+from packhorse.actors.mailbox import Mailbox
 from packhorse.actors.messages import FlushAll, Forget
 
 from .helpers import SignallingClock

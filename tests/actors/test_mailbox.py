@@ -14,7 +14,8 @@ from pykka._envelope import Envelope
 from pykka.messages import ProxyCall, _ActorStop  # pyright: ignore[reportPrivateUsage]
 
 from packhorse.actors.clock import SYSTEM_CLOCK
-from packhorse.actors.mailbox import BATCH_LIMIT, Inbox, Mailbox
+from packhorse.actors.inbox import Inbox
+from packhorse.actors.mailbox import BATCH_LIMIT, Mailbox
 from packhorse.actors.messages import Batch, Cancel, Readable, Tick
 from packhorse.testing import ManualClock
 
@@ -237,8 +238,8 @@ def test_a_sleeping_reader_hears_of_a_stop(mailbox: Mailbox, inbox: Inbox, wake_
 
 def test_a_crash_sets_the_item_aside_and_gives_the_rest_of_the_batch_back(mailbox: Mailbox, inbox: Inbox) -> None:
     mailbox.put_all([1, 2, 3, 4])
-    batch = inbox.get().message
-    assert [next(batch.items), next(batch.items)] == [1, 2]
+    batch = iter(inbox.get().message)
+    assert [next(batch), next(batch)] == [1, 2]
     mailbox.put(5)
     inbox.seal()
     assert inbox.poisoned == 2
@@ -255,7 +256,7 @@ def test_a_crash_before_the_first_item_sets_nothing_aside(mailbox: Mailbox, inbo
 
 def test_a_crash_over_the_last_item_gives_nothing_back(mailbox: Mailbox, inbox: Inbox) -> None:
     mailbox.put_all([1, 2])
-    list(inbox.get().message.items)
+    list(inbox.get().message)
     inbox.seal()
     assert inbox.poisoned == 2
     assert len(mailbox) == 0
@@ -271,7 +272,7 @@ def test_a_crash_after_the_batch_was_done_sets_nothing_aside(mailbox: Mailbox, i
 
 def test_sealing_twice_gives_back_once(mailbox: Mailbox, inbox: Inbox) -> None:
     mailbox.put_all([1, 2, 3])
-    next(inbox.get().message.items)
+    next(iter(inbox.get().message))
     inbox.seal()
     inbox.seal()
     assert given(Inbox(mailbox)) == [2, 3]

@@ -25,7 +25,8 @@ from packhorse.actors.confirmer import Confirmer
 from packhorse.actors.dreceiver import DReceiver
 from packhorse.actors.dsender import DSender
 from packhorse.actors.ends import CAPACITY, ErrorEnd, PackageEnd
-from packhorse.actors.mailbox import Inbox, Mailbox
+from packhorse.actors.inbox import Inbox
+from packhorse.actors.mailbox import Mailbox
 from packhorse.actors.messages import Death, FlushAll, Forget, GiveUpAt, Poisoned
 from packhorse.actors.node import Node, Station
 from packhorse.actors.resender import Resender
@@ -349,6 +350,14 @@ def test_a_package_that_crashes_usender_is_reported_and_leaves_no_hole(
 ) -> None:
     poison = package(b"poison")
     usender.close()
+    send_run = Numbering.send_run
+
+    def broken_run(self: Numbering, items: list[Any], at: int, now: float) -> int:
+        if poison in items[at:]:
+            raise Broken
+        return send_run(self, items, at, now)
+
+    monkeypatch.setattr(Numbering, "send_run", broken_run)
     break_handler(monkeypatch, USender, "_send", poison)
     usender.mailbox = Mailbox("usender", usender.clock)
     usender.station.mailbox = usender.mailbox
@@ -640,7 +649,7 @@ def test_a_stop_reaches_dreceiver_while_it_waits_for_the_socket(bench: Callable[
 
 @pytest.fixture
 def receiver(bench: Callable[..., Bench], clock: ManualClock) -> Bench:
-    return bench(UReceiver, Receiving(), packages=PackageEnd(clock))
+    return bench(UReceiver, Receiving(), packages=PackageEnd(clock), policy=ConfirmPolicy())
 
 
 def test_ureceiver_delivers_each_package_once_and_has_all_confirmed(receiver: Bench) -> None:
@@ -656,7 +665,7 @@ def test_ureceiver_hands_a_package_over_before_confirmer_hears_of_it(
     order: list[str] = []
     end: PackageEnd = receiver.extras["packages"]
     confirmer = receiver.outlets["confirmer"]
-    put_packages, put_ids = end.put_all, confirmer.put_all
+    put_packages, put_ids = end.put_all, confirmer.put_softly
 
     def to_user(items: list[Any]) -> None:
         order.append("user")
@@ -668,7 +677,7 @@ def test_ureceiver_hands_a_package_over_before_confirmer_hears_of_it(
         put_ids(items)
 
     monkeypatch.setattr(end, "put_all", to_user)
-    monkeypatch.setattr(confirmer, "put_all", to_confirmer)
+    monkeypatch.setattr(confirmer, "put_softly", to_confirmer)
     receiver.put(received(datagram(0)))
     assert order == ["user", "confirmer"]
 
