@@ -78,17 +78,18 @@ class Admission:
 
     def send_one(self, package: OutPackage, timeout: float | None) -> None:
         """Put a single package, as `send`; what most calls come to, so without any detour."""
-        target, size = package.target, len(package.data)
-        with self._lock:
-            waiting = self._waiting
-            before = waiting[target]
-            if before < MAX_WAITING and self._bytes + size <= MAX_WAITING_BYTES and self._closed is None:
-                waiting[target] = before + 1
-                self._bytes += size
+        target, lock = package.target, self._lock
+        lock.acquire()  # half the cost of a `with`
+        try:
+            before = self._waiting.get(target, 0)
+            total = self._bytes + len(package.data)
+            if before < MAX_WAITING and total <= MAX_WAITING_BYTES and self._closed is None:
+                self._waiting[target] = before + 1
+                self._bytes = total
                 self._mailbox.put_package(package)
                 return
-            if not before:
-                del waiting[target]
+        finally:
+            lock.release()
         self.send((package,), timeout)
 
     def flush(self) -> Promise[None]:

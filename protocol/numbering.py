@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from .ageing import Ageing
 from .congestion import BURST, INITIAL
 from .errors import FailureReason, PeerFailed
-from .header import HEADER_SIZE, ID_MASK, Reliability
+from .header import HEADER_SIZE, ID_MASK, Reliability, pack_header
 from .messages import Datagrams, Dropped, Expired, Failed, Flush, Forgotten, Grant, Revive, Sent
 from .packages import OutPackage
 
@@ -354,8 +354,12 @@ def _by_size(run: list[OutPackage]) -> list[OutPackage]:
 
 def _pack_run(run: list[OutPackage], number: int) -> list[bytes]:
     """Make the datagrams of packages with consecutive numbers; see `header.pack_header`."""
+    first = run[0].reliability | run[0].peers
+    alike = len({package.reliability for package in run}) == 1 == len({package.peers for package in run})
+    if alike and number & ID_MASK <= ID_MASK - len(run):
+        return [_pack(header) + package.data for header, package in enumerate(run, first << 24 | number & ID_MASK)]
     return [
-        _pack((package.reliability | package.peers) << 24 | number & ID_MASK) + package.data
+        pack_header(package.reliability, package.peers, number) + package.data
         for number, package in enumerate(run, number)
     ]
 
