@@ -3,8 +3,8 @@
 The rules:
 
 - an inbox is what Pykka sees of a mailbox. It dies with its incarnation; the mailbox does not;
-- what it hands out is, in this order: the end, if it is due; a tick; data, asks and tells as they wait; one cancel; the news that the
-  socket can be read. While a mailbox that the node feeds is over its capacity it hands out no data;
+- what it hands out is, in this order: the end, if it is due; a tick, unless a batch comes instead; data, asks and tells as they wait; one
+  cancel; the news that the socket can be read. While a mailbox that the node feeds is over its capacity it hands out no data;
 - after a crash the item that was being handled is set aside, and the rest of its batch goes back to the front of the mailbox;
 - a node whose mailbox *lends* it may have a batch handled by the thread that put it, while its own thread sleeps: waking a thread takes
   longer than most batches. Whoever handles a batch holds `turn`, so there is never more than one; the node's own thread holds it
@@ -87,7 +87,9 @@ class Inbox:
             paused = self._paused()
             if self.deadline is not None and clock.now() >= self.deadline:
                 self.deadline = None
-                return Envelope(_TICK)
+                # Nodes do what is due after every batch too, and what was put softly belongs to it.
+                if paused or not mailbox.data_next:
+                    return Envelope(_TICK)
             taken = mailbox.take_envelope() if paused else mailbox.take()
             if isinstance(taken, list):
                 self._napped = False

@@ -266,6 +266,11 @@ class Mailbox:
         """Whether an ask or a tell may be among what waits."""
         return self._asks_put != self._asks_taken
 
+    @property
+    def data_next(self) -> bool:
+        """Whether what `take` gives now is data."""
+        return bool(self._items) and not (self.asked and isinstance(self._items[0], Envelope))
+
     def take(self) -> list[Any] | Envelope[Any] | None:
         """Take the next ask or tell, or all data before it, or None if nothing waits."""
         items = self._items
@@ -277,7 +282,7 @@ class Mailbox:
             self._asks_taken += 1
             return items.popleft()  # type: ignore[no-any-return] # any envelope will do
         else:
-            batch = []
+            batch = list[Any]()
             while len(batch) < count and not isinstance(items[0], Envelope):
                 batch.append(items.popleft())
         if self._feeders and len(items) <= self.capacity:

@@ -43,7 +43,8 @@ class Batch:
         self.begun = 0
 
     def __iter__(self) -> Iterator[Any]:
-        for self.begun, item in enumerate(self.items, 1):
+        for item in self.items:
+            self.begun += 1
             yield item
 
 

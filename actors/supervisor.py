@@ -27,8 +27,8 @@ from . import wiring
 from .assembly import Child, Parts, assemble
 from .clock import SYSTEM_CLOCK, Clock
 from .handles import LINGER, ConnErrorReceiver, PackageReceiver, PackageSender, StackCore
-from .log import choose_logger
 from .inbox import Inbox
+from .log import choose_logger
 from .mailbox import Mailbox
 from .messages import Abandoned, Batch, Cancel, Death, EndClosed, Forget, GiveUpAt, Poisoned
 from .node import Node, SupervisedActor

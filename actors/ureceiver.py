@@ -15,9 +15,9 @@ from .messages import Death, Forget
 from .node import Node, Station
 
 if TYPE_CHECKING:
-    from ..protocol.policy import ConfirmPolicy
     from collections.abc import Callable, Mapping
 
+    from ..protocol.policy import ConfirmPolicy
     from .ends import PackageEnd
     from .inbox import Inbox
 

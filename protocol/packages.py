@@ -109,6 +109,9 @@ class OutPackage(msgspec.Struct, frozen=True, gc=False):
             raise TypeError(f"peers is a packhorse.Peers, not {self.peers!r}")
         if self.lifetime is not None or self.eager != 1:
             self._check_options()
+        self._normalize()
+
+    def _normalize(self) -> None:
         try:
             target = _known.get(self.target)
         except TypeError:

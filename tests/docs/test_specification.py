@@ -25,7 +25,7 @@ from packhorse.protocol.header import (
 )
 from packhorse.protocol.messages import Received
 from packhorse.protocol.receiving import Receiving
-from packhorse.protocol.recovery import Recovery
+from packhorse.protocol.unconfirmed import Recovery
 
 SPECIFICATION = (Path(__file__).parents[2] / "protocol" / "README.md").read_text()
 SOURCE = ("10.0.0.1", 1)

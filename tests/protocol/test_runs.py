@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packhorse.protocol import InPackage, OutPackage, Peers, Reliability
-from packhorse.protocol.header import ID_MASK, HEADER_SIZE, ids_of_run, pack_header, unwrap, unwrap_all
+from packhorse.protocol.header import HEADER_SIZE, ID_MASK, ids_of_run, pack_header, unwrap, unwrap_all
 from packhorse.protocol.messages import Grant, Received
 from packhorse.protocol.numbering import Numbering
 from packhorse.protocol.receiving import Receiving
 
-from .helpers import A, B, UNORDERED, datagram
+from .helpers import UNORDERED, A, B, datagram
 
 LIMITS = st.integers(0, 40)
 PACKAGES = st.lists(
@@ -118,6 +118,4 @@ def test_the_ids_of_a_run_are_read_together_as_one_by_one(ids: list[int], size: 
 def test_a_run_of_received_packages_is_handed_over_whole() -> None:
     receiving = Receiving()
     receiving.received(Received(A, 5, b"".join(datagram(number, bytes([number])) for number in range(3)), 7.0))
-    assert receiving.to_user == [
-        InPackage(bytes([number]), UNORDERED, Peers.PLAYERS, A, 7.0) for number in range(3)
-    ]
+    assert receiving.to_user == [InPackage(bytes([number]), UNORDERED, Peers.PLAYERS, A, 7.0) for number in range(3)]
