@@ -139,15 +139,26 @@ def test_the_order_of_each_of_several_writers_is_kept(mailbox: Mailbox, inbox: I
 # Deadlines.
 
 
-def test_a_deadline_that_has_come_is_one_tick_before_anything_that_waits() -> None:
+def test_a_deadline_that_has_come_is_one_tick_before_an_ask() -> None:
+    clock = ManualClock()
+    mailbox = Mailbox("node", clock)
+    inbox = Inbox(mailbox)
+    question, _ = ask()
+    mailbox.put(question)
+    inbox.deadline = clock.now()
+    assert type(given(inbox)) is Tick
+    assert inbox.deadline is None
+    assert inbox.get() is question
+
+
+def test_a_batch_that_waits_when_the_deadline_comes_is_given_out_in_place_of_the_tick() -> None:
     clock = ManualClock()
     mailbox = Mailbox("node", clock)
     inbox = Inbox(mailbox)
     mailbox.put(1)
     inbox.deadline = clock.now()
-    assert type(given(inbox)) is Tick
-    assert inbox.deadline is None
     assert given(inbox) == [1]
+    assert inbox.deadline is None
 
 
 def test_a_sleeping_reader_gets_its_tick_when_the_time_comes() -> None:
