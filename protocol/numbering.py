@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, islice, repeat
 from math import inf
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .ageing import Ageing
 from .congestion import BURST, INITIAL
@@ -51,6 +51,10 @@ MAX_RUN = 256
 """Datagrams per message at most, so that no run takes long to handle."""
 
 
+_NOTHING: Final[deque[tuple[OutPackage, float]]] = deque(maxlen=0)
+"""The backlog of every target that has none: an empty deque of its own would take 600 bytes, and there may be thousands."""
+
+
 @dataclass(slots=True)
 class _Target:
     life: int
@@ -59,7 +63,7 @@ class _Target:
     total: int = 0
     """Bytes sent in reliable datagrams."""
     budget: int = INITIAL
-    backlog: deque[tuple[OutPackage, float]] = field(default_factory=deque[Any])
+    backlog: deque[tuple[OutPackage, float]] = field(default_factory=lambda: _NOTHING)
     """Packages that wait, and when each expires."""
     left: int = 0
     """How many packages have left the backlog, whichever way."""
@@ -111,6 +115,8 @@ class Numbering:
             self._number(target, [package], now)
             return
         expires = inf if package.lifetime is None else now + package.lifetime
+        if target.backlog is _NOTHING:
+            target.backlog = deque()
         target.backlog.append((package, expires))
         self.waiting += 1
         if expires < inf and not (target.looks and target.looks[-1] <= expires):
@@ -235,7 +241,7 @@ class Numbering:
 
     def _give_up(self, target: _Target) -> list[OutPackage]:
         packages = [package for package, _ in target.backlog]
-        target.backlog.clear()
+        target.backlog = _NOTHING
         self._leave(target, len(packages))
         self.released += packages
         return packages
@@ -262,6 +268,8 @@ class Numbering:
             for _ in run:
                 backlog.popleft()
             self._leave(target, len(run))
+        if not backlog:
+            target.backlog = _NOTHING
         if self._flushes:
             self._pass_flushes()
 

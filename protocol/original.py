@@ -22,6 +22,8 @@ ORIGINAL_BASE: Final = 0.22
 class OriginalRecovery(Recovery):
     """The original's schedule: every package by itself, at fixed times with some jitter."""
 
+    __slots__ = ("_random", "_timers")
+
     def __init__(self, first: int, random: Callable[[], float]) -> None:
         super().__init__(first)
         self._random = random
@@ -31,6 +33,8 @@ class OriginalRecovery(Recovery):
         """Take the confirmation of these numbers; see `Recovery.confirmed`."""
         del now
         news, _, _ = self._take(numbers)
+        if not self.unconfirmed:
+            self._rest()
         return news, None
 
     def due(self, now: float) -> list[int]:

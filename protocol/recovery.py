@@ -19,7 +19,6 @@ The rules of `MeasuredRecovery`, after RFC 8985 (RACK) and RFC 6298:
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -51,12 +50,25 @@ LOSS_MEMORY: Final = 256
 class MeasuredRecovery(Recovery):
     """Recovery by what is measured; see the module's rules."""
 
+    __slots__ = (
+        "_backoff",
+        "_judge_at",
+        "_longest_wait",
+        "_newest",
+        "_order",
+        "_probed_at",
+        "_real_losses",
+        "_twins",
+        "loss_rate",
+        "tolerance",
+    )
+
     def __init__(self, first: int, longest_wait: float) -> None:
         super().__init__(first)
         self.loss_rate = 0.0
         self.tolerance = 1
         self._longest_wait = longest_wait
-        self._order: deque[Run] = deque()
+        self._order: list[Run] = []
         """Copies in order of sending; one that is not its package's last copy means nothing."""
         self._newest = 0
         """The highest serial known to have arrived."""
@@ -98,6 +110,7 @@ class MeasuredRecovery(Recovery):
             self.loss_rate *= (1 - 1 / LOSS_MEMORY) ** (len(once) + len(again))
         if not self.unconfirmed:
             self._judge_at = None
+            self._rest()
         elif newest > self._newest:
             judge_at = now + SETTLE if len(numbers) >= MAX_CONFIRMED else now
             if self._judge_at is None or self._judge_at > judge_at:
@@ -147,6 +160,11 @@ class MeasuredRecovery(Recovery):
     def _sent(self, run: Run) -> None:
         self._order.append(run)
 
+    def _rest(self) -> None:
+        super()._rest()
+        self._order = []
+        self._twins = []
+
     def _again(self, number: int, now: float) -> Copies:
         copies = super()._again(number, now)
         self._order.append(Run(number, copies.serial, number + 1, now))
@@ -178,7 +196,7 @@ class MeasuredRecovery(Recovery):
                     return run
                 run.number += 1
                 run.serial += 1
-            order.popleft()
+            del order[0]
         return None
 
     def _take_oldest(self, run: Run) -> int:

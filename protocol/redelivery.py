@@ -353,7 +353,7 @@ class Redelivery:
         packages: list[OutPackage] = []
         for number, datagram in sorted((unconfirmed | peer.recovery.held).items()):
             if number not in reported:
-                reported.add(number)
+                reported[number] = None
                 reliability, peers, _ = unpack_header(datagram)
                 packages.append(OutPackage(datagram[HEADER_SIZE:], reliability, peers, target))
         self._report_packages(target, peer.reason, packages + backlog)
