@@ -13,12 +13,14 @@ The rules:
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from itertools import groupby
+from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from ..protocol.errors import Closed, Full, Timeout
+from ..protocol.header import MAX_PAYLOAD
 from .clock import Clock, Condition, Promise
 from .messages import FlushAll, Forget
 
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["MAX_WAITING", "MAX_WAITING_BYTES", "Admission"]
 
 MAX_WAITING: Final = 1024
+ROOMY: Final = MAX_WAITING // 2
+"""Packages of a target that still wait when those who wait for room are woken in any case."""
+SPARING: Final = 0.002
+"""Seconds between two times that they are woken for less room."""
 MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -48,7 +54,8 @@ class Admission:
         self._condition = Condition(clock, self._lock)
         self._waiting: defaultdict[Address, int] = defaultdict(int)
         self._bytes = 0
-        self._blocked = 0
+        self._blocked: Counter[Address] = Counter()
+        self._woke_at = -inf
         self._closed: Exception | None = None
         self._flushes: set[Promise[None]] = set()
 
@@ -113,6 +120,7 @@ class Admission:
     def release(self, packages: Iterable[OutPackage]) -> None:
         """Note that these packages wait no longer. Called by usender."""
         with self._lock:
+            wake = self._bytes > MAX_WAITING_BYTES - MAX_PAYLOAD
             for target, run in groupby(packages, _target_of):
                 sizes = [len(package.data) for package in run]
                 left = self._waiting[target] - len(sizes)
@@ -121,7 +129,11 @@ class Admission:
                 else:
                     del self._waiting[target]
                 self._bytes -= sum(sizes)
-            if self._blocked:
+                if target in self._blocked:
+                    wake = wake or left <= ROOMY or self._clock.now() >= self._woke_at + SPARING
+            # Whoever waits is not woken for every few packages: at full speed that would cost more than they do.
+            if self._blocked and wake:
+                self._woke_at = self._clock.now()
                 self._condition.notify_all()
 
     def waiting(self, target: Address) -> int:
@@ -145,11 +157,12 @@ class Admission:
     def _wait(self, package: OutPackage, timeout: float | None, deadline: float | None) -> None:
         self._check_open()
         if timeout != 0:
-            self._blocked += 1
+            self._blocked[package.target] += 1
             try:
                 self._condition.wait_for(lambda: self._closed is not None or self._has_room(package), deadline)
             finally:
-                self._blocked -= 1
+                self._blocked[package.target] -= 1
+                self._blocked += Counter()  # forget those that nobody waits for
             self._check_open()
         if not self._has_room(package):
             waiting = self._waiting.get(package.target, 0)

@@ -25,8 +25,9 @@ from .messages import Death
 from .node import Node, Station
 from .refs import StableRef
 from .resender import Resender
+from .resolver import Resolver
 from .sreceiver import SReceiver
-from .transport import Resolver, Transport
+from .transport import Transport
 from .ureceiver import UReceiver
 from .usender import USender
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .mailbox import Mailbox
     from .node import Node
     from .refs import StableRef
-    from .transport import Resolver
+    from .resolver import Resolver
 
 T = TypeVar("T")
 

@@ -101,8 +101,7 @@ class Inbox:
                 return Envelope(_CANCEL)
             if mailbox.parking.ready():
                 return Envelope(_READABLE)
-            self.slept = True
-            self._sleep(paused=paused)
+            self.slept = self._sleep(paused=paused)
 
     def empty(self) -> bool:
         """Seal the view. Pykka calls this only when the actor has ended, to drain what we keep for the successor."""
@@ -147,7 +146,7 @@ class Inbox:
         finally:
             self.turn.release()
 
-    def _sleep(self, *, paused: bool) -> None:
+    def _sleep(self, *, paused: bool) -> bool:
         deadline = self.deadline
         if self.mailbox.nap and not self._napped and not paused:
             self._napped = True
@@ -155,7 +154,7 @@ class Inbox:
             deadline = until if deadline is None else min(deadline, until)
         self.turn.release()
         try:
-            self.mailbox.sleep(self, deadline, paused=paused)
+            return self.mailbox.sleep(self, deadline, paused=paused)
         finally:
             self.turn.acquire()
 

@@ -46,8 +46,8 @@ class Parking(Protocol):
         """Tell, without waiting, whether that other thing has happened."""
         ...
 
-    def park(self, deadline: float | None) -> None:
-        """Sleep until it happens, until `unpark`, or until the deadline."""
+    def park(self, deadline: float | None) -> bool:
+        """Sleep until it happens, until `unpark`, or until the deadline; return whether that took any sleep."""
         ...
 
     def unpark(self) -> None:
@@ -74,8 +74,9 @@ class _TokenParking:
     def ready(self) -> bool:
         return False
 
-    def park(self, deadline: float | None) -> None:
+    def park(self, deadline: float | None) -> bool:
         self._clock.rest(self._token, deadline)
+        return True
 
     def unpark(self) -> None:
         self._clock.wake(self._token)
@@ -103,6 +104,8 @@ class Mailbox:
         stopping: a stop has come.
         closed: the node has ended for good; whatever is put is discarded.
         aborted: the node should end at once, whatever waits.
+        weight_put: how many packages were put so far, if whoever puts them counts: one message may carry many.
+        weight_taken: how many of them the reader has begun to handle.
     """
 
     def __init__(
@@ -132,11 +135,18 @@ class Mailbox:
         self.parking: Parking = _TokenParking(clock) if parking is None else parking
         self._idle = False
         self._wakes_at: float | None = None
+        self.weight_put = 0
+        self.weight_taken = 0
         self._sleeper: Inbox | None = None
         clock.joined()
 
     def __len__(self) -> int:
         return len(self._items)
+
+    @property
+    def weight(self) -> int:
+        """How many packages wait, as far as they are counted."""
+        return self.weight_put - self.weight_taken
 
     def put(self, item: Any) -> None:
         """Add one message: data, or one of Pykka's envelopes."""
@@ -300,14 +310,15 @@ class Mailbox:
                 return item  # pyright: ignore[reportUnknownVariableType] - any envelope will do
         return None
 
-    def sleep(self, reader: Inbox, deadline: float | None, *, paused: bool) -> None:
-        """Sleep until something is put; a paused reader sleeps through data."""
+    def sleep(self, reader: Inbox, deadline: float | None, *, paused: bool) -> bool:
+        """Sleep until something is put; a paused reader sleeps through data. Returns whether there was any need to sleep."""
         self._wakes_at = deadline
         self._sleeper = None if paused else reader
         if not paused:
             self._idle = True
             if self._items:
                 self._idle = False
-                return
-        self.parking.park(deadline)
+                return False
+        slept = self.parking.park(deadline)
         self._idle = False
+        return slept

@@ -73,6 +73,7 @@ class StackSupervisor(SupervisedActor):
         clock: the time; `packhorse.testing.ManualClock` for tests.
         transport: what to use instead of a UDP socket, for tests.
         random: returns uniformly random numbers from 0 to 1.
+        offload: whether the socket may take and give many datagrams in one system call, where the system can (Linux).
         inline: whether a node that has just been woken may handle a batch for dsender or ureceiver in their place while they sleep, which
             spares waking one more thread. False for every batch in its own node's thread.
 
@@ -93,6 +94,7 @@ class StackSupervisor(SupervisedActor):
         clock: Clock = SYSTEM_CLOCK,
         transport: Transport | None = None,
         random: Callable[[], float] = random_module.random,
+        offload: bool = True,
         inline: bool = True,
     ) -> None:
         self._stack = f"stack-{next(_stack_numbers)}"
@@ -102,7 +104,7 @@ class StackSupervisor(SupervisedActor):
         self._closed_ends: set[str] = set()
         self._failure: BaseException | None = None
         self._abandon_at: float | None = None
-        self._transport = UdpTransport(host, port) if transport is None else transport
+        self._transport = UdpTransport(host, port, offload=offload) if transport is None else transport
         self.address: Address = self._transport.address
         """The address that the stack's socket is bound to."""
         self._mailbox = Mailbox("supervisor", clock)

@@ -52,6 +52,7 @@ class UReceiver(Node[Receiving]):
 
     def _received(self, received: Received, now: float) -> None:
         del now
+        self._station.mailbox.weight_taken += received.count
         if not self._packages.closed:
             self._state.received(received)
 

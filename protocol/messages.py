@@ -146,6 +146,11 @@ class Received(msgspec.Struct, frozen=True):
     buffer: bytes
     time: float
 
+    @property
+    def count(self) -> int:
+        """How many datagrams there are."""
+        return -(-len(self.buffer) // self.size)
+
 
 class ToConfirm(msgspec.Struct, frozen=True):
     """Receiving -> Confirmations: ids to confirm, in order of arrival.

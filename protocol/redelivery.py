@@ -333,6 +333,9 @@ class Redelivery:
         """Grant more room when Numbering may soon be waiting for it."""
         recovery, room = peer.recovery, peer.room
         if peer.phase is _Phase.ACTIVE and room.more(recovery.oldest, recovery.next, recovery.in_flight, now):
+            last = self.to_usender[-1] if self.to_usender else None
+            if type(last) is Grant and last.target == target:
+                self.to_usender.pop()  # the latest grant says it all
             self.to_usender.append(Grant(target, peer.life, room.limit, room.budget))
 
     def _fail(self, target: Address, peer: _Peer, reason: FailureReason) -> None:

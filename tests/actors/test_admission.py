@@ -118,7 +118,8 @@ def test_a_blocked_sender_waits_for_its_own_target(gate: Admission, clock: Signa
     gate.send(packages(MAX_WAITING, THERE), None)
     blocked = Blocked(clock, lambda: gate.send(packages(1), None))
     gate.release(packages(1, THERE))
-    assert clock.sleeping.acquire(timeout=20)  # it looked, and sleeps again
+    assert not clock.sleeping.acquire(blocking=False)
+    assert gate.waiting(HERE) == MAX_WAITING
     gate.release(packages(1))
     assert blocked.ends() is None
 

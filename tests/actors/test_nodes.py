@@ -69,6 +69,7 @@ class Wire:
 
     address = ("10.0.0.9", 9)
     receive_buffer = 0
+    overflowed = 0
 
     def __init__(self, clock: ManualClock) -> None:
         self.sent: list[tuple[Any, bytes]] = []
@@ -78,10 +79,11 @@ class Wire:
         self._token = threading.Lock()
         self._token.acquire()
 
-    def send(self, target: Any, datagram: bytes) -> None:
-        if datagram in self.refuse:
-            raise OSError(self.refuse[datagram], "refused by the test")
-        self.sent.append((target, datagram))
+    def send(self, target: Any, datagrams: list[bytes]) -> list[OSError]:
+        self.sent += [(target, datagram) for datagram in datagrams if datagram not in self.refuse]
+        return [
+            OSError(self.refuse[datagram], "refused by the test") for datagram in datagrams if datagram in self.refuse
+        ]
 
     def receive(self) -> Any:
         if not self.arrived:
@@ -89,7 +91,8 @@ class Wire:
         first = self.arrived.pop(0)
         if isinstance(first, OSError):
             raise first
-        return first
+        source, datagram = first
+        return source, len(datagram), datagram
 
     def arrive(self, *datagrams: Any) -> None:
         self.arrived += datagrams
@@ -98,8 +101,9 @@ class Wire:
     def ready(self) -> bool:
         return bool(self.arrived)
 
-    def park(self, deadline: float | None) -> None:
+    def park(self, deadline: float | None) -> bool:
         self._clock.rest(self._token, deadline)
+        return True
 
     def unpark(self) -> None:
         self._clock.wake(self._token)
@@ -630,10 +634,11 @@ def test_dreceiver_drops_packages_but_no_control_datagrams_when_ureceiver_is_far
 ) -> None:
     node = bench(DReceiver, transport=wire)
     room = dreceiver.ROOM
-    node.outlets["ureceiver"].put_all([received(datagram(0))] * (room - 1))
+    node.outlets["ureceiver"].put(received(*[datagram(0)] * (room - 1)))
+    node.outlets["ureceiver"].weight_put += room - 1
     wire.arrive((THERE, datagram(1)), (THERE, datagram(2)), (THERE, pack_confirmation([1])))
     clock.settle()
-    assert len(node.outlets["ureceiver"]) == room
+    assert sum(one.count for one in node.out("ureceiver")) == room
     assert len(node.outlets["sreceiver"]) == 1
     assert node.counters()["dropped.no_room"] == 1
 
