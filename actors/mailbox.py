@@ -15,10 +15,11 @@ The rules:
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pykka import ActorDeadError
 from pykka._envelope import Envelope  # Pykka's own; tests/actors/test_pykka_contract.py holds it to that
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from .clock import Clock
 
-__all__ = ["BATCH_LIMIT", "Feed", "Inbox", "Mailbox", "Parking", "answer_dead"]
+__all__ = ["BATCH_LIMIT", "NO_WATCH", "Feed", "Inbox", "Mailbox", "Parking", "Watch", "answer_dead"]
 
 BATCH_LIMIT = 256
 """Items per batch at most, so that a node looks up now and then."""
@@ -63,6 +64,27 @@ class Feed(Protocol):
     def over_capacity(self, feeder: Mailbox) -> bool:
         """Tell whether `feeder` should pause; if so it is woken when there is room."""
         ...
+
+
+class Watch(Protocol):
+    """Who looks after readers that hang, while it is *armed*."""
+
+    armed: bool
+
+    def arm(self) -> None:
+        """Begin to look, because a reader is at work."""
+        ...
+
+
+class _NoWatch:
+    armed = True
+
+    def arm(self) -> None:
+        pass
+
+
+NO_WATCH: Final = _NoWatch()
+"""Nobody looks."""
 
 
 class _TokenParking:
@@ -150,6 +172,11 @@ class Mailbox:
         self.stopping = True
         self.wake()
 
+    def resume(self) -> None:
+        """Go on after a stop, for the next incarnation; those who waited for the stop are answered."""
+        self.stopping = False
+        self._answer_stops()
+
     def abort(self) -> None:
         """Ask the node to end at once."""
         self.aborted = True
@@ -195,16 +222,19 @@ class Mailbox:
 
     def _answer_leftovers(self) -> None:
         # Whoever puts into a closed mailbox does this too; then somebody else may take the last one.
-        with suppress(IndexError):
-            while True:
-                reply_to = self._stop_replies.popleft().reply_to
-                if reply_to is not None:
-                    reply_to.set(None)
+        self._answer_stops()
         with suppress(IndexError):
             while True:
                 item = self._items.popleft()
                 if isinstance(item, Envelope):
                     answer_dead(item, self.name)  # pyright: ignore[reportUnknownArgumentType] - any envelope will do
+
+    def _answer_stops(self) -> None:
+        with suppress(IndexError):
+            while True:
+                reply_to = self._stop_replies.popleft().reply_to
+                if reply_to is not None:
+                    reply_to.set(None)
 
     def _wake_feeders(self) -> None:
         try:
@@ -259,6 +289,10 @@ class Inbox:
         finished: set by the node when its stop rule is met.
         sealed: the incarnation has ended; it gets nothing more, and what it produces must not be passed on.
         poisoned: the item that was being handled when the incarnation crashed, or None.
+        beats: how often the reader came back for more, as a sign of life.
+        parked: the reader sleeps.
+        handled: after `seal`, how many items of the last batch were handled.
+        watch: hears that the reader is at work again.
         paused_since: since when data is held back, or None.
         pause_tick: seconds after which a pause brings a tick, or None.
     """
@@ -270,6 +304,11 @@ class Inbox:
         self.finished = False
         self.sealed = False
         self.poisoned: Any = None
+        self.beats = 0
+        self.parked = False
+        self.handled = 0
+        self.watch: Watch = NO_WATCH
+        self._asked: Envelope[Any] | None = None
         self.paused_since: float | None = None
         self.pause_tick: float | None = None
         self._cancelled = False
@@ -286,6 +325,8 @@ class Inbox:
     def get(self) -> Envelope[Any]:
         """Wait for the next thing to do; the order of the checks is the order of precedence."""
         mailbox, clock = self.mailbox, self.mailbox.clock
+        self.beats += 1
+        self._asked = None
         while True:
             if mailbox.aborted or self.finished or self.sealed:
                 return Envelope(_ActorStop())
@@ -297,13 +338,18 @@ class Inbox:
             if isinstance(taken, list):
                 return Envelope(self._hand_out(taken))
             if taken is not None:
+                self._asked = taken
                 return taken
             if mailbox.stopping and not self._cancelled and not paused:
                 self._cancelled = True
                 return Envelope(_CANCEL)
             if mailbox.parking.ready():
                 return Envelope(_READABLE)
+            self.parked = True
             mailbox.sleep(self.deadline, paused=paused)
+            self.parked = False
+            if not self.watch.armed:
+                self.watch.arm()
 
     def empty(self) -> bool:
         """Seal the view. Pykka calls this only when the actor has ended, to drain what we keep for the successor."""
@@ -322,8 +368,17 @@ class Inbox:
         rest = list(self._iterator)
         begun = len(self._batch) - len(rest)
         if begun:
+            self.handled = begun - 1
             self.poisoned = self._batch[begun - 1]
         self.mailbox.put_front(rest)
+
+    def fence(self) -> None:
+        """Seal a view whose reader hangs, and answer the ask that it hangs over, if it is one."""
+        self.seal()
+        asked = self._asked
+        if asked is not None:
+            with suppress(queue.Full):  # that one is answered already
+                answer_dead(asked, self.mailbox.name)
 
     def _hand_out(self, batch: list[Any]) -> Batch:
         self._batch = batch
