@@ -1,13 +1,15 @@
 """StackSupervisor: wires the seven nodes, restarts one that crashed, ends them in order, hands out the user's ends.
 
-The rules:
+The rules, besides those of `Supervisor`:
 
 - the socket is bound before anything is started, so a taken port is an OSError where the stack is started;
 - a node that crashed is restarted with its mailbox, its state and its counters; the item it crashed over comes first, marked
-  as poisoned. The first restart follows at once, later ones ever more slowly;
+  as poisoned. One that hangs is left behind, and its successor works on a copy of its state;
 - a node whose mailbox is marked stopping and that ended normally has ended for good; those that `wiring` says are
   stopped then. A node that crashes while it is stopping is restarted and stopped again;
-- more than `INTENSITY` restarts of one node within `PERIOD` and the stack gives up: every handle raises `StackFailed`;
+- only crashes of a node that had handled nothing since its restart count, within `PERIOD`: after `FRESH_PEER` of them what is
+  known of the peer concerned is made anew, after `FRESH_STATE` everything, and with one more than `INTENSITY` the stack gives
+  up: every handle raises `StackFailed`. Whatever is lost by that is reported;
 - only when all nodes have ended the supervisor closes the socket and ends. Its own stop waits for that.
 """
 
@@ -17,6 +19,7 @@ import contextlib
 import random as random_module
 import warnings
 import weakref
+from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,34 +27,32 @@ from ..protocol.congestion import Controller, DelayController
 from ..protocol.errors import Closed, StackFailed
 from ..protocol.policy import ConfirmPolicy, ResendPolicy
 from . import wiring
-from .assembly import Child, Parts, assemble
+from .assembly import NodeSpec, Parts, assemble
+from .children import Child, Demand, Status
+from .childspec import seconds
 from .clock import SYSTEM_CLOCK, Clock
 from .handles import LINGER, ConnErrorReceiver, PackageReceiver, PackageSender, StackCore
+from .keeper import ABANDON_AFTER
 from .log import choose_logger
-from .mailbox import Inbox, Mailbox
-from .messages import Abandoned, Batch, Cancel, Death, EndClosed, Forget, GiveUpAt, Poisoned
-from .node import Node, SupervisedActor
+from .messages import Abandoned, Death, DeathReason, EndClosed, Forget, GiveUpAt, Poisoned
+from .node import Node
+from .supervisor import INTENSITY, PERIOD, Supervisor
 from .transport import Transport, UdpTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pykka import ActorProxy
 
     from ..protocol.address import Address
 
-__all__ = ["RUNNING", "StackSupervisor"]
+__all__ = ["FRESH_PEER", "FRESH_STATE", "RUNNING", "StackSupervisor"]
 
-INTENSITY: Final = 20
-PERIOD: Final = 10.0
-"""Seconds."""
-FIRST_BACKOFF: Final = 0.01
-LONGEST_BACKOFF: Final = 0.25
-"""Seconds, so short that a crash loop is over before the first crash is out of the period, whatever the jitter."""
 STOP_LINGER: Final = 0.25
 """Seconds that unconfirmed packages get when the supervisor itself is stopped: `stop_all` waits for one after another."""
-ABANDON_AFTER: Final = 0.4
-"""Seconds after which a node that should have ended long ago is left behind."""
+HANG_AFTER: Final = 5.0
+"""Seconds without progress after which a node at work counts as hung."""
+FRESH_PEER: Final = 5
+FRESH_STATE: Final = 10
+"""Crashes in a row, with nothing handled in between, after which state is made anew."""
 
 _stack_numbers = count(1)
 
@@ -59,7 +60,7 @@ RUNNING: Final[weakref.WeakSet[StackSupervisor]] = weakref.WeakSet()
 """The supervisors that were started; what is still open when the program ends is closed."""
 
 
-class StackSupervisor(SupervisedActor):
+class StackSupervisor(Supervisor):
     """A complete stack as one actor. `StackSupervisor.start(port=8082)` starts it and returns its ref.
 
     Args:
@@ -72,6 +73,7 @@ class StackSupervisor(SupervisedActor):
         clock: the time; `packhorse.testing.ManualClock` for tests.
         transport: what to use instead of a UDP socket, for tests.
         random: returns uniformly random numbers from 0 to 1.
+        hang_after: seconds without progress after which a node at work counts as hung; None: never.
 
     Raises:
         OSError: the port is taken or the address is not ours.
@@ -90,18 +92,25 @@ class StackSupervisor(SupervisedActor):
         clock: Clock = SYSTEM_CLOCK,
         transport: Transport | None = None,
         random: Callable[[], float] = random_module.random,
+        hang_after: float | None = HANG_AFTER,
     ) -> None:
         self._stack = f"stack-{next(_stack_numbers)}"
-        self._clock = clock
-        self._random = random
-        self._logger = choose_logger(logger).bind(stack=self._stack)
+        bound = choose_logger(logger).bind(stack=self._stack)
+        if hang_after is not None and not seconds("hang_after", hang_after):
+            raise ValueError("hang_after must be more than 0 seconds; None switches it off")
+        super().__init__(
+            intensity=INTENSITY,
+            period=PERIOD,
+            clock=clock,
+            random=random,
+            logger=bound,
+            name=f"{self._stack}-supervisor",
+        )
         self._closed_ends: set[str] = set()
-        self._failure: BaseException | None = None
         self._abandon_at: float | None = None
         self._transport = UdpTransport(host, port) if transport is None else transport
         self.address: Address = self._transport.address
         """The address that the stack's socket is bound to."""
-        self._mailbox = Mailbox("supervisor", clock)
         parts = Parts(
             stack=self._stack,
             clock=clock,
@@ -111,9 +120,11 @@ class StackSupervisor(SupervisedActor):
             confirm=confirm or ConfirmPolicy(),
             controller=controller,
             random=random,
+            hang_after=hang_after,
         )
-        self._children, self._core = assemble(parts, self._mailbox)
-        super().__init__(f"{self._stack}-supervisor", Inbox(self._mailbox), 0, self._last_words)
+        self._nodes, make_core = assemble(parts)
+        children = {name: self._admit(spec) for name, spec in self._nodes.items()}
+        self._core = make_core(self._desk, {name: child.ref for name, child in children.items()})
 
     # The user's side. These run in the supervisor's thread; through a proxy they return futures.
 
@@ -143,9 +154,10 @@ class StackSupervisor(SupervisedActor):
     def counters(self) -> dict[str, int]:
         """Return what the nodes have counted, as `node.what`, and the restarts of each node."""
         result: dict[str, int] = {}
-        for name, child in self._children.items():
-            result |= {f"{name}.{what}": number for what, number in dict(child.station.counters).items()}
-            result[f"{name}.restarts"] = child.generation
+        for name, node in self._nodes.items():
+            result |= {f"{name}.{what}": number for what, number in dict(node.station.counters).items()}
+            result[f"{name}.restarts"] = self._children[name].generation
+        result["supervisor.left_behind"] = self._left_behind
         return result
 
     def forget(self, target: Address) -> None:
@@ -156,7 +168,7 @@ class StackSupervisor(SupervisedActor):
         """
         address = self._core.resolver.resolve(target)
         self._core.admission.forget(address)
-        self._children["ureceiver"].station.mailbox.put(Forget(address))
+        self._children["ureceiver"].mailbox.put(Forget(address))
 
     def close(self, linger: float = LINGER) -> None:
         """Begin to close all three ends; unconfirmed packages get `linger` seconds. The actor ends when all is done."""
@@ -180,41 +192,32 @@ class StackSupervisor(SupervisedActor):
         """Start the nodes."""
         RUNNING.add(self)
         self._logger.info("stack:started", address=self.address, receive_buffer=self._transport.receive_buffer)
-        for name in self._children:
-            self._start_child(name)
-        self._look_at_time()
-
-    def on_receive(self, message: Any) -> None:
-        """Handle what handles and nodes report, and what is due."""
-        if type(message) is Batch:
-            for item in message.items:
-                if type(item) is Death:
-                    self._on_death(item)
-                elif type(item) is EndClosed:
-                    self._end_closed(item)
-                elif type(item) is Abandoned:
-                    self._abandoned()
-            self._inbox.batch_done()
-        elif type(message) is Cancel:
-            self.close(STOP_LINGER)
-        self._look_at_time()
+        super().on_start()
 
     def on_stop(self) -> None:
         """Say so in the log."""
         self._logger.info("stack:ended")
+
+    def _on_note(self, what: Any) -> None:
+        if type(what) is EndClosed:
+            self._end_closed(what)
+        elif type(what) is Abandoned:
+            self._abandoned()
+        else:
+            super()._on_note(what)
 
     # Closing.
 
     def _end_closed(self, closed: EndClosed) -> None:
         if closed.end == "sender":
             self._core.admission.close()
-            self._children["usender"].station.mailbox.stop()
+            self._children["usender"].mailbox.stop()
         elif closed.end == "receiver":
-            self._children["ureceiver"].station.mailbox.stop()
+            self._children["ureceiver"].mailbox.stop()
         self._closed_ends.add(closed.end)
         if self._closed_ends >= {"sender", "errors"}:
             give_up_at = self._clock.now() + closed.linger
-            self._children["resender"].station.mailbox.put(GiveUpAt(give_up_at))
+            self._children["resender"].mailbox.put(GiveUpAt(give_up_at))
             if self._closed_ends >= {"receiver"}:
                 abandon_at = give_up_at + ABANDON_AFTER
                 self._abandon_at = abandon_at if self._abandon_at is None else min(self._abandon_at, abandon_at)
@@ -226,17 +229,23 @@ class StackSupervisor(SupervisedActor):
             warnings.warn(f"{self._stack} was never closed", ResourceWarning, stacklevel=1)
         self.close()
 
-    def _give_up(self, cause: BaseException) -> None:
-        if self._failure is not None:
+    def _end_all(self) -> None:
+        self.close(STOP_LINGER)
+
+    def _fail(self, cause: BaseException) -> None:
+        if self._cause is not None:
             return
-        self._failure = cause
+        failed = StackFailed("the stack gave up")
+        failed.__cause__ = cause
+        self._remember(failed)
         self._logger.error("stack:failed", exc_info=cause)
         self._fail_handles(cause)
-        for child in self._children.values():
-            child.station.mailbox.abort()
-            if child.inbox is None or child.restart_at is not None:
-                self._child_ended(child)
+        self._ending = True
         self._abandon_at = self._clock.now() + ABANDON_AFTER
+        for child in self._children.values():
+            child.mailbox.abort()
+            if child.status is Status.RESTARTING:
+                self._end_child(child)
 
     def _fail_handles(self, cause: BaseException) -> None:
         failed = StackFailed("the stack gave up")
@@ -245,7 +254,9 @@ class StackSupervisor(SupervisedActor):
         self._core.packages.fail(cause)
         self._core.errors.fail(cause)
 
-    def _finish(self) -> None:
+    def _finish_if_over(self) -> None:
+        if self._inbox.finished or any(child.status is not Status.ENDED for child in self._children.values()):
+            return
         self._transport.close()
         self._core.admission.end(Closed("the stack has ended"))
         self._core.packages.end()
@@ -254,113 +265,84 @@ class StackSupervisor(SupervisedActor):
 
     def _last_words(self, death: Death) -> None:
         """Whatever this actor died of, leave nothing behind that waits."""
-        if death.cause is not None:
-            self._logger.error("stack:crashed", exc_info=death.cause)
-            self._fail_handles(death.cause)
-            for child in self._children.values():
-                self._end_wait(child)
-                child.station.mailbox.abort()
-                child.station.mailbox.close()
-                child.ref.actor_stopped.set()
+        if not self._inbox.finished:
+            cause = death.cause or StackFailed("the supervisor was ended from outside")
+            self._logger.error("stack:crashed", exc_info=cause)
+            self._fail_handles(cause)
+            super()._last_words(death)
             self._transport.close()
-        self._mailbox.close()
         self._core.ended.keep(None)
 
     # The children.
 
-    def _start_child(self, name: str) -> None:
-        child = self._children[name]
-        self._end_wait(child)
-        child.inbox = inbox = Inbox(child.station.mailbox, child.station.feeds)
+    def _crashed(self, child: Child, death: Death) -> bool:
+        return death.cause is not None or not child.mailbox.stopping
+
+    def _may_restart(self, child: Child, death: Death, now: float) -> bool:
+        self._age(child.crashes, now)
+        if death.committed:
+            child.counted.clear()
+            return self._has_own_state(death)
+        self._age(child.counted, now)
+        fruitless = len(child.counted)
+        node = self._nodes[child.spec.id]
         try:
-            child.start(inbox, child.generation)
-        except Exception as error:  # noqa: BLE001 - no thread could be started, or the constructor crashed
-            inbox.seal()
-            self._on_death(Death(name, child.generation, "constructor", error, None))
+            if fruitless == FRESH_PEER:
+                self._renew(node, death, now)
+            elif fruitless == FRESH_STATE:
+                node.renew(None, now)
+                self._logger.warning("actor:state_renewed", node=node.id, trigger="crashed again and again")
+        except Exception:
+            self._logger.exception("actor:state_lost", node=node.id)
+            return False  # there is nothing to go on with
+        return fruitless <= INTENSITY and self._has_own_state(death)
 
-    def _on_death(self, death: Death) -> None:
-        child = self._children[death.node]
-        if child.ended or death.generation != child.generation:
-            return
-        mailbox = child.station.mailbox
-        if child.station.incarnation is not None and death.phase != "constructor":
-            child.station.incarnation.thread.join()  # the notice is the last thing it does
-        if mailbox.aborted or (death.cause is None and mailbox.stopping):
-            self._child_ended(child)
-            return
-        self._logger.error(
-            "actor:crashed",
-            node=death.node,
-            generation=death.generation,
-            phase=death.phase,
-            item=type(death.poisoned).__name__,
-            exc_info=death.cause,
-        )
-        if death.poisoned is not None:
-            # What cannot be saved either is tried again, and ends the stack if that never works.
-            again = type(death.poisoned) is Poisoned
-            mailbox.put_front([death.poisoned if again else Poisoned(death.poisoned)])
-        now = self._clock.now()
-        child.crashes.append(now)
-        while child.crashes[0] < now - PERIOD:
-            child.crashes.popleft()
-        if len(child.crashes) > INTENSITY:
-            self._give_up(death.cause or StackFailed(f"{death.node} ended by itself again and again"))
-            if not child.ended:
-                self._child_ended(child)
-            return
-        child.generation += 1
-        earlier = len(child.crashes) - 1
-        wait = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (earlier - 1)) * (0.5 + self._random()) if earlier else 0.0
-        child.restart_at = now + wait
-        self._clock.left()  # nobody handles what is in its mailbox until then
-        self._logger.warning("actor:restarted", node=death.node, generation=child.generation, wait=wait)
-        if not wait:
-            self._start_child(death.node)
+    def _renew(self, node: NodeSpec, death: Death, now: float) -> None:
+        item = death.poisoned.item if type(death.poisoned) is Poisoned else death.poisoned
+        peer: Address | None = getattr(item, "target", None) or getattr(item, "source", None)
+        if peer is not None:
+            node.renew(peer, now)
+            self._logger.warning("actor:state_renewed", node=node.id, peer=peer, trigger="crashed again and again")
 
-    def _end_wait(self, child: Child) -> None:
-        if child.restart_at is not None:
-            child.restart_at = None
-            self._clock.joined()
+    @staticmethod
+    def _has_own_state(death: Death) -> bool:
+        """Tell whether the next incarnation has a state that no hung one can still change."""
+        return death.reason is not DeathReason.HANG or death.cause is None or death.cause.__cause__ is None
 
-    def _child_ended(self, child: Child) -> None:
-        child.ended = True
-        self._end_wait(child)
-        child.ref.actor_stopped.set()
-        child.station.mailbox.close()
-        name = child.station.name
+    def _give_up(self, child: Child, cause: BaseException) -> None:
+        self._fail(cause)
+        self._end_child(child)
+
+    def _end_child(self, child: Child) -> None:
+        if child.status is Status.ENDED:
+            return
+        super()._end_child(child)
+        name = child.spec.id
         if name == "resender":
             self._core.errors.end()
         elif name == "ureceiver":
             self._core.packages.end()
         for source, target in wiring.CANCELS:
             if source == name:
-                self._children[target].station.mailbox.stop()
+                self._children[target].mailbox.stop()
         for target, others in wiring.ENDS_AFTER.items():
-            if name in others and all(self._children[other].ended for other in others):
-                self._children[target].station.mailbox.stop()
-        if all(other.ended for other in self._children.values()):
-            self._finish()
+            if name in others and all(self._children[other].status is Status.ENDED for other in others):
+                self._children[target].mailbox.stop()
 
-    def _look_at_time(self) -> None:
-        """Restart what is due, leave behind what hangs, and ask for the next tick."""
-        now = self._clock.now()
-        for name, child in self._children.items():
-            if child.restart_at is not None and child.restart_at <= now:
-                self._start_child(name)
-        if self._abandon_at is not None and now >= self._abandon_at:
+    def _step(self) -> None:
+        if self._abandon_at is not None and self._clock.now() >= self._abandon_at:
             self._abandon_at = None
             for child in self._children.values():
-                if not child.ended:
-                    self._leave_behind(child)
-        times = [child.restart_at for child in self._children.values() if child.restart_at is not None]
-        if self._abandon_at is not None and not all(child.ended for child in self._children.values()):
-            times.append(self._abandon_at)
-        self._inbox.deadline = min(times, default=None)
+                if child.status is Status.RUNNING:
+                    child.mailbox.abort()
+                    child.demand, child.asked = Demand.END, True
+                    self._leave_behind(child, DeathReason.SHUTDOWN, "did not end in time")
+                else:
+                    self._end_child(child)
+        super()._step()
 
-    def _leave_behind(self, child: Child) -> None:
-        self._logger.error("actor:left_behind", node=child.station.name, generation=child.generation)
-        child.station.mailbox.abort()
-        if child.inbox is not None:
-            child.inbox.sealed = True
-        self._child_ended(child)
+    def _times(self) -> list[float]:
+        times = super()._times()
+        if self._abandon_at is not None:
+            times.append(self._abandon_at)
+        return times

@@ -26,6 +26,7 @@ from packhorse.actors import supervisor as supervision
 from packhorse.actors.confirmer import Confirmer
 from packhorse.actors.dreceiver import DReceiver
 from packhorse.actors.dsender import DSender
+from packhorse.actors.keeper import Died
 from packhorse.actors.messages import Death
 from packhorse.actors.node import Node
 from packhorse.actors.resender import Resender
@@ -230,7 +231,9 @@ def test_handles_and_proxies_from_before_a_crash_work_after_it(start: Start) -> 
 
 def test_a_death_notice_of_an_older_generation_is_ignored(start: Start) -> None:
     stack = start()
-    stack._core.supervisor.put(Death("usender", -1, "run", Bug(), None))
+    supervisor = stack.supervisor._actor_weakref()
+    assert supervisor is not None
+    stack._core.supervisor.put(Died(supervisor._children["usender"], Death("usender", -1, "run", Bug())))
     stack.send(b"x", to=stack.address)
     assert stack.receiver.recv(WAIT).data == b"x"
     assert restarts(stack) == 0
