@@ -178,8 +178,7 @@ class Keeper(SupervisedActor):
                 self._significant_ended()
             return
         child.set_aside(death.poisoned)
-        if death.cause is None:
-            child.mailbox.resume()  # it is permanent, so the stop was for this incarnation only
+        self._go_on(child, death)
         now = self._clock.now()
         if not self._may_restart(child, death, now):
             cause = death.cause or GaveUp(f"{child.spec.id} ended by itself again and again")
@@ -189,6 +188,11 @@ class Keeper(SupervisedActor):
         self._logger.warning("actor:restarted", node=child.spec.id, generation=child.generation + 1, wait=wait)
         self._restart(child, now + wait)
         self._restart_others(child, now + wait)
+
+    def _go_on(self, child: Child, death: Death) -> None:
+        """Forget a stop that was meant for the incarnation that has died, since it is to be restarted."""
+        if death.cause is None or death.reason is DeathReason.STOP:
+            child.mailbox.resume()
 
     def _crashed(self, child: Child, death: Death) -> bool:
         """Tell whether this was no orderly end."""

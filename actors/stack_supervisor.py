@@ -275,6 +275,9 @@ class StackSupervisor(Supervisor):
 
     # The children.
 
+    def _go_on(self, child: Child, death: Death) -> None:
+        """Stop it again: a stop means the node, not one of its incarnations."""
+
     def _crashed(self, child: Child, death: Death) -> bool:
         return death.cause is not None or not child.mailbox.stopping
 
