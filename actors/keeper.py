@@ -21,7 +21,7 @@ from .clock import Clock
 from .mailbox import Inbox, Mailbox
 from .messages import Death, DeathReason
 from .supervised import SupervisedActor
-from .watchdog import Watchdog
+from .watchdog import LOOKS, Watchdog
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -201,12 +201,16 @@ class Keeper(SupervisedActor):
 
     def _may_restart(self, child: Child, death: Death, now: float) -> bool:
         """Count a crash; tell whether there may be one more restart."""
-        del death
-        self._age(child.crashes, now)
+        self._count(child, child.crashes, death, now)
         return len(child.crashes) <= self._intensity
 
-    def _age(self, crashes: deque[float], now: float) -> None:
-        """Add a crash and forget those that are out of the period."""
+    def _count(self, child: Child, crashes: deque[float], death: Death, now: float) -> None:
+        """Add a crash and forget those that are out of the period, in which the time that the child hung does not count."""
+        if death.reason is DeathReason.HANG and child.spec.hang_after is not None:
+            hung = child.spec.hang_after * (1 + 1 / LOOKS)
+            times = [time + hung for time in crashes]
+            crashes.clear()
+            crashes.extend(times)
         crashes.append(now)
         while crashes[0] < now - self._period:
             crashes.popleft()

@@ -19,6 +19,7 @@ import contextlib
 import random as random_module
 import warnings
 import weakref
+from collections import defaultdict
 from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
@@ -108,6 +109,7 @@ class StackSupervisor(Supervisor):
         )
         self._closed_ends: set[str] = set()
         self._abandon_at: float | None = None
+        self._renewed: defaultdict[str, set[Address | None]] = defaultdict(set)
         self._transport = UdpTransport(host, port) if transport is None else transport
         self.address: Address = self._transport.address
         """The address that the stack's socket is bound to."""
@@ -282,30 +284,32 @@ class StackSupervisor(Supervisor):
         return death.cause is not None or not child.mailbox.stopping
 
     def _may_restart(self, child: Child, death: Death, now: float) -> bool:
-        self._age(child.crashes, now)
+        self._count(child, child.crashes, death, now)
+        if not self._has_own_state(death):
+            return False
         if death.committed:
             child.counted.clear()
-            return self._has_own_state(death)
-        self._age(child.counted, now)
-        fruitless = len(child.counted)
-        node = self._nodes[child.spec.id]
+            self._renewed[child.spec.id].clear()
+            return True
+        self._count(child, child.counted, death, now)
         try:
-            if fruitless == FRESH_PEER:
-                self._renew(node, death, now)
-            elif fruitless == FRESH_STATE:
-                node.renew(None, now)
-                self._logger.warning("actor:state_renewed", node=node.id, trigger="crashed again and again")
+            self._escalate(self._nodes[child.spec.id], death, len(child.counted), now)
         except Exception:
-            self._logger.exception("actor:state_lost", node=node.id)
+            self._logger.exception("actor:state_lost", node=child.spec.id)
             return False  # there is nothing to go on with
-        return fruitless <= INTENSITY and self._has_own_state(death)
+        return len(child.counted) <= INTENSITY
 
-    def _renew(self, node: NodeSpec, death: Death, now: float) -> None:
+    def _escalate(self, node: NodeSpec, death: Death, crashes: int, now: float) -> None:
+        """Make state anew, each part once in a row of crashes."""
         item = death.poisoned.item if type(death.poisoned) is Poisoned else death.poisoned
         peer: Address | None = getattr(item, "target", None) or getattr(item, "source", None)
-        if peer is not None:
-            node.renew(peer, now)
-            self._logger.warning("actor:state_renewed", node=node.id, peer=peer, trigger="crashed again and again")
+        what = None if crashes >= FRESH_STATE else peer
+        renewed = self._renewed[node.id]
+        if crashes < FRESH_PEER or what in renewed or (what is None and crashes < FRESH_STATE):
+            return
+        renewed.add(what)
+        node.renew(what, now)
+        self._logger.warning("actor:state_renewed", node=node.id, peer=what, trigger="crashed again and again")
 
     @staticmethod
     def _has_own_state(death: Death) -> bool:

@@ -138,6 +138,14 @@ class Recovery:
             self._again(number, now)
         return numbers
 
+    def take_over(self, old: Recovery, now: float) -> None:
+        """Go on with the numbers and datagrams that another one knew, and with nothing else of it."""
+        for number, package in sorted(old.unconfirmed.items()):
+            self.sent(number, package.datagram, now)
+            self.unconfirmed[number].reported = package.reported
+        self.next = old.next
+        self.held.update(old.held)
+
     def _take(self, number: int) -> Unconfirmed | None:
         """Note that a number is confirmed; return its package if that is news."""
         package = self.unconfirmed.pop(number, None)
