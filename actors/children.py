@@ -38,6 +38,8 @@ class Demand(Enum):
     NONE = auto()
     CYCLE = auto()
     """To end after what it is handling, and be started again."""
+    DROP = auto()
+    """To end for good, before its group is started again."""
     END = auto()
     """To end for good."""
 

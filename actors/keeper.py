@@ -162,7 +162,7 @@ class Keeper(SupervisedActor):
                 item=type(death.poisoned).__name__,
                 exc_info=death.cause,
             )
-        if self._ending or demand is Demand.END:
+        if self._ending or demand in {Demand.DROP, Demand.END}:
             self._end_child(child)
         elif demand is Demand.CYCLE:
             child.set_aside(death.poisoned)
@@ -234,7 +234,7 @@ class Keeper(SupervisedActor):
             if child is failed:
                 continue
             if child.status is Status.RUNNING and child.demand is not Demand.END:
-                child.demand = Demand.END if child.spec.restart is Restart.TEMPORARY else Demand.CYCLE
+                child.demand = Demand.DROP if child.spec.restart is Restart.TEMPORARY else Demand.CYCLE
                 child.restart_at = time
             elif child.status is Status.RESTARTING:
                 child.wait_until(time)
@@ -280,7 +280,7 @@ class Keeper(SupervisedActor):
                 self._start_child(child)
 
     def _cycling(self) -> bool:
-        return any(child.demand is Demand.CYCLE for child in self._children.values())
+        return any(child.demand in {Demand.CYCLE, Demand.DROP} for child in self._children.values())
 
     def _times(self) -> list[float]:
         children = self._children.values()

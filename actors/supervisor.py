@@ -29,7 +29,7 @@ from .clock import SYSTEM_CLOCK, Clock
 from .keeper import Died, GaveUp, Keeper, Leave, Note
 from .log import choose_logger
 from .messages import Batch, Cancel, Death, DeathReason
-from .supervised import Birth, PlainInbox
+from .supervised import ActorCrashed, Birth, PlainInbox
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -261,6 +261,8 @@ class Supervisor(Keeper):
         exception_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if isinstance(exception_value, ActorCrashed):
+            return  # `_exit` has seen to it
         if exception_value is None or self._cause is not None or self._phase == "stop":
             super()._handle_failure(exception_type, exception_value, traceback)
             return

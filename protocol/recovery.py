@@ -143,7 +143,7 @@ class Recovery:
         for number, package in sorted(old.unconfirmed.items()):
             self.sent(number, package.datagram, now)
             self.unconfirmed[number].reported = package.reported
-        self.next = old.next
+        self.next = max(self.next, old.next)
         self.held.update(old.held)
 
     def _take(self, number: int) -> Unconfirmed | None:

@@ -243,7 +243,10 @@ def test_a_supervisor_that_is_killed_ends_its_children_in_order(house: House, er
     refs: list[pykka.ActorRef[Any]] = []
     house.start()
     outer = ChildSpec(
-        "s", partial(Fragile, [house.spec("a"), house.spec("b")], clock=house.clock), restart="temporary", shutdown=None  # type: ignore[arg-type]
+        "s",
+        partial(Fragile, [house.spec("a"), house.spec("b")], clock=house.clock),
+        restart="temporary",
+        shutdown=None,  # type: ignore[arg-type]
     )
     inner = house.proxy.add_child(outer).get(timeout=WAIT)
     refs = [inner.proxy().child(label).get(timeout=WAIT) for label in "ab"]
@@ -342,9 +345,7 @@ def _never() -> SupervisedActor:
     ],
     ids=str,
 )
-def test_a_spec_that_makes_no_sense_is_refused(
-    options: dict[str, Any], error: type[Exception], says: str
-) -> None:
+def test_a_spec_that_makes_no_sense_is_refused(options: dict[str, Any], error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         ChildSpec(**{"id": "a", "factory": _never, **options})
 

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pykka.messages import ProxyCall
 
 import packhorse
 from packhorse import OutPackage, Peers, Reliability, StackFailed
@@ -221,12 +222,9 @@ def test_hanging_again_and_again_without_handling_anything_ends_the_stack(
 ) -> None:
     monkeypatch.setattr(stack_supervisor, "INTENSITY", 2)
 
-    def hang(self: Any, now: float) -> None:
-        pair.hang()
-
-    monkeypatch.setattr(USender, "_after", hang)
     pair.start()
-    pair.first.sender.send_many(numbered(0, 1))
+    monkeypatch.setattr(USender, "on_start", lambda _: pair.hang())
+    pair.first.sender.proxy.actor_ref.tell(ProxyCall(attr_path=("counters",), args=("too", "many"), kwargs={}))
     pair.clock.advance(30.0)
     with pytest.raises(StackFailed):
         pair.first.receiver.recv(0)
