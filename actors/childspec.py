@@ -104,7 +104,7 @@ class ChildSpec:
 
     id: str
     factory: Callable[[], SupervisedActor]
-    restart: Restart = Restart.PERMANENT
+    restart: Restart | str = Restart.PERMANENT
     shutdown: float | None = 5.0
     significant: bool = False
     hang_after: float | None = None

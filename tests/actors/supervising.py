@@ -115,7 +115,7 @@ class House:
     def __init__(self, clock: ManualClock, book: Book) -> None:
         self.clock = clock
         self.book = book
-        self.ref: ActorRef[Supervisor]
+        self.ref: ActorRef[Kept]
         self.thread: threading.Thread
 
     def spec(self, label: str, **options: Any) -> ChildSpec:
@@ -128,14 +128,16 @@ class House:
         self.clock.settle()
 
     @property
-    def proxy(self) -> ActorProxy[Supervisor]:
+    def proxy(self) -> ActorProxy[Kept]:
         return self.ref.proxy()
 
     def child(self, label: str) -> ActorRef[Any]:
-        return self.proxy.child(label).get(timeout=WAIT)
+        ref: ActorRef[Any] = self.proxy.child(label).get(timeout=WAIT)
+        return ref
 
     def info(self, label: str) -> ChildInfo:
-        return {info.id: info for info in self.proxy.which_children().get(timeout=WAIT)}[label]
+        infos: list[ChildInfo] = self.proxy.which_children().get(timeout=WAIT)
+        return {info.id: info for info in infos}[label]
 
     def running(self) -> list[str]:
         return [info.id for info in self.proxy.which_children().get(timeout=WAIT) if info.status is Status.RUNNING]

@@ -246,7 +246,7 @@ def test_a_supervisor_that_is_killed_ends_its_children_in_order(house: House, er
         "s",
         partial(Fragile, [house.spec("a"), house.spec("b")], clock=house.clock),
         restart="temporary",
-        shutdown=None,  # type: ignore[arg-type]
+        shutdown=None,
     )
     inner = house.proxy.add_child(outer).get(timeout=WAIT)
     refs = [inner.proxy().child(label).get(timeout=WAIT) for label in "ab"]
@@ -312,7 +312,7 @@ def test_an_actor_that_was_started_already_cannot_be_supervised(house: House) ->
     assert running is not None
     with pytest.raises(TypeError, match="was started or supervised before"):
         house.proxy.add_child(ChildSpec("b", lambda: running)).get(timeout=WAIT)
-    house.proxy.add_child(ChildSpec("c", lambda: actor, restart="temporary")).get(timeout=WAIT)  # type: ignore[arg-type]
+    house.proxy.add_child(ChildSpec("c", lambda: actor, restart="temporary")).get(timeout=WAIT)
     started.stop()
     thread.join(WAIT)
 
@@ -346,8 +346,9 @@ def _never() -> SupervisedActor:
     ids=str,
 )
 def test_a_spec_that_makes_no_sense_is_refused(options: dict[str, Any], error: type[Exception], says: str) -> None:
+    arguments: dict[str, Any] = {"id": "a", "factory": _never, **options}
     with pytest.raises(error, match=says):
-        ChildSpec(**{"id": "a", "factory": _never, **options})
+        ChildSpec(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -356,7 +357,7 @@ def test_a_spec_that_makes_no_sense_is_refused(options: dict[str, Any], error: t
         ([5], {}, TypeError, "a child is described by a ChildSpec, not by 5"),
         ([ChildSpec("a", _never), ChildSpec("a", _never)], {}, ValueError, "there is a child 'a' already"),
         (
-            [ChildSpec("a", _never, restart="transient", significant=True)],  # type: ignore[arg-type]
+            [ChildSpec("a", _never, restart="transient", significant=True)],
             {},
             ValueError,
             "auto_shutdown is never",
@@ -381,7 +382,7 @@ def test_a_supervisor_that_makes_no_sense_is_refused_where_it_is_started(
 
 @pytest.mark.parametrize("times", [(-1.0, 1.0), (2.0, 1.0), (0.0, float("inf"))])
 def test_a_backoff_that_makes_no_sense_is_refused(times: tuple[float, float]) -> None:
-    with pytest.raises(ValueError, match="seconds|shorter"):
+    with pytest.raises(ValueError, match=r"seconds|shorter"):
         Backoff(*times)
 
 

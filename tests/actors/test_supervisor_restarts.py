@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -289,7 +290,7 @@ def test_the_first_restart_follows_at_once_and_later_ones_ever_more_slowly(house
     house.start("a")
     house.clock.advance(5.0)
     times = [time for (what, _), time in zip(house.book.events, house.book.times, strict=True) if what == "start"]
-    waits = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    waits = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert waits == pytest.approx([0.0, 0.01, 0.02, 0.04, 0.08, 0.16])
 
 
@@ -353,7 +354,7 @@ def test_a_supervisor_that_gave_up_says_so_in_its_own_death_notice(house: House)
     inner = ChildSpec(
         "inner",
         lambda: supervision.Supervisor([house.spec("a")], clock=house.clock, intensity=0),
-        restart="transient",  # type: ignore[arg-type]
+        restart="transient",
         shutdown=None,
     )
     house.start(inner, strategy=Strategy.ONE_FOR_ONE)

@@ -29,7 +29,7 @@ GROUPS = {
 }
 
 
-@pytest.mark.parametrize(("case", "group"), GROUPS.items(), ids=lambda value: "-".join(value))
+@pytest.mark.parametrize(("case", "group"), GROUPS.items(), ids="-".join)
 def test_each_strategy_restarts_its_group_in_order(house: House, case: tuple[str, str], group: str) -> None:
     strategy, crashed = case
     house.start("a", "b", "c", strategy=strategy)
@@ -216,11 +216,12 @@ def test_a_significant_child_that_its_supervisor_terminates_ends_nothing(house: 
 
 def tree(house: House, label: str, *children: Any, restart: str = "permanent", **options: Any) -> ChildSpec:
     make = partial(Supervisor, children, clock=house.clock, random=lambda: 0.5, **options)
-    return ChildSpec(label, make, restart=restart, shutdown=None)  # type: ignore[arg-type] # checked on entry
+    return ChildSpec(label, make, restart=restart, shutdown=None)
 
 
 def leaf(inner: ActorRef[Any], label: str) -> ActorRef[Any]:
-    return inner.proxy().child(label).get(timeout=WAIT)
+    ref: ActorRef[Any] = inner.proxy().child(label).get(timeout=WAIT)
+    return ref
 
 
 def crash(house: House, ref: ActorRef[Any]) -> None:

@@ -340,7 +340,7 @@ def test_closing_the_handles_of_a_stack_that_failed_does_not_close_the_next(monk
 
 
 def test_a_stack_whose_user_closed_it_is_an_orderly_end_for_a_supervisor_above() -> None:
-    spec = ChildSpec("stack", partial(StackSupervisor, 0, "127.0.0.1"), restart="transient", shutdown=None)  # type: ignore[arg-type]
+    spec = ChildSpec("stack", partial(StackSupervisor, 0, "127.0.0.1"), restart="transient", shutdown=None)
     above = Supervisor.start([spec])
     thread = above.proxy().thread.get(timeout=WAIT)
     ref = above.proxy().child("stack").get(timeout=WAIT)

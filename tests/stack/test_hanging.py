@@ -223,7 +223,11 @@ def test_hanging_again_and_again_without_handling_anything_ends_the_stack(
     monkeypatch.setattr(stack_supervisor, "INTENSITY", 2)
 
     pair.start()
-    monkeypatch.setattr(USender, "on_start", lambda _: pair.hang())
+
+    def hang(self: USender) -> None:
+        pair.hang()
+
+    monkeypatch.setattr(USender, "on_start", hang)
     pair.first.sender.proxy.actor_ref.tell(ProxyCall(attr_path=("counters",), args=("too", "many"), kwargs={}))
     pair.clock.advance(30.0)
     with pytest.raises(StackFailed):
