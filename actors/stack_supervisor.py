@@ -22,7 +22,7 @@ import weakref
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..protocol.congestion import Controller, DelayController
 from ..protocol.errors import Closed, StackFailed
@@ -80,6 +80,8 @@ class StackSupervisor(Supervisor):
         OSError: the port is taken or the address is not ours.
         TypeError, ValueError: host and port are no address.
     """
+
+    _fixed: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import random as random_module
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 import pykka
 
@@ -81,6 +81,9 @@ class Supervisor(Keeper):
     Raises:
         TypeError, ValueError: something here makes no sense; the message says what.
     """
+
+    _fixed: ClassVar[bool] = False
+    """No children can be added or taken away."""
 
     def __init__(
         self,
@@ -162,6 +165,7 @@ class Supervisor(Keeper):
         Raises:
             ValueError: there is no such child.
         """
+        self._check_changeable()
         child = self._known(child_id)
         future: pykka.Future[None] = pykka.ThreadingFuture()
         if child.status is Status.ENDED:
@@ -201,6 +205,7 @@ class Supervisor(Keeper):
         Raises:
             ValueError: there is no such child, or it is running or about to.
         """
+        self._check_changeable()
         child = self._known(child_id)
         if child.status is not Status.ENDED:
             raise ValueError(f"{child_id!r} is {child.status.name.lower()}; terminate it first")
@@ -289,7 +294,12 @@ class Supervisor(Keeper):
         child = self._children[spec.id] = Child(spec, self._clock)
         return child
 
+    def _check_changeable(self) -> None:
+        if self._fixed:
+            raise ValueError(f"the children of a {type(self).__name__} come and go with it")
+
     def _check_open(self) -> None:
+        self._check_changeable()
         if self._ending:
             raise ValueError("this supervisor is ending and starts no more children")
 

@@ -353,3 +353,14 @@ def test_a_stack_whose_user_closed_it_is_an_orderly_end_for_a_supervisor_above()
     assert above.proxy().which_children().get(timeout=WAIT)[0].status is Status.ENDED
     above.stop(timeout=WAIT)
     thread.join(WAIT)
+
+
+def test_the_nodes_of_a_stack_can_be_looked_at_but_not_taken_away(field: Field) -> None:
+    proxy = field.stack.supervisor.proxy()
+    assert proxy.count_children().get(timeout=WAIT).active == 7
+    assert proxy.child("usender").get(timeout=WAIT) is field.stack.sender.proxy.actor_ref
+    for call in (proxy.terminate_child, proxy.restart_child, proxy.delete_child):
+        with pytest.raises(ValueError, match="come and go with it"):
+            call("usender").get(timeout=WAIT)
+    with pytest.raises(ValueError, match="come and go with it"):
+        proxy.add_child(ChildSpec("more", packhorse.SupervisedActor)).get(timeout=WAIT)
