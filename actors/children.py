@@ -180,7 +180,7 @@ class Child:
         """Fence an incarnation that hangs, and return its death notice in its place."""
         self._clock.joined()  # whoever hangs counts as at rest, or no time could have passed
         death = self.running.fence(reason, TimeoutError(f"{self.spec.id} {what}"))
-        if death.cause is not None:
+        if death.cause is not None and death.cause.__cause__ is None:
             death.cause.__cause__ = self.spec.abandoned()
         return death
 

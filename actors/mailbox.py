@@ -19,20 +19,21 @@ import queue
 import threading
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pykka import ActorDeadError
 from pykka._envelope import Envelope  # Pykka's own; tests/actors/test_pykka_contract.py holds it to that
 from pykka.messages import _ActorStop  # pyright: ignore[reportPrivateUsage] - a stop has no public name
 
 from .messages import Batch, Cancel, Readable, Tick
+from .watchdog import NO_WATCH, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .clock import Clock
 
-__all__ = ["BATCH_LIMIT", "NO_WATCH", "Feed", "Inbox", "Mailbox", "Parking", "Watch", "answer_dead"]
+__all__ = ["BATCH_LIMIT", "Feed", "Inbox", "Mailbox", "Parking", "answer_dead"]
 
 BATCH_LIMIT = 256
 """Items per batch at most, so that a node looks up now and then."""
@@ -64,27 +65,6 @@ class Feed(Protocol):
     def over_capacity(self, feeder: Mailbox) -> bool:
         """Tell whether `feeder` should pause; if so it is woken when there is room."""
         ...
-
-
-class Watch(Protocol):
-    """Who looks after readers that hang, while it is *armed*."""
-
-    armed: bool
-
-    def arm(self) -> None:
-        """Begin to look, because a reader is at work."""
-        ...
-
-
-class _NoWatch:
-    armed = True
-
-    def arm(self) -> None:
-        pass
-
-
-NO_WATCH: Final = _NoWatch()
-"""Nobody looks."""
 
 
 class _TokenParking:
@@ -293,6 +273,7 @@ class Inbox:
         parked: the reader sleeps.
         handled: after `seal`, how many items of the last batch were handled.
         watch: hears that the reader is at work again.
+        passing: held while the incarnation passes on what it produced, so that it is fenced before that or after.
         paused_since: since when data is held back, or None.
         pause_tick: seconds after which a pause brings a tick, or None.
     """
@@ -308,6 +289,7 @@ class Inbox:
         self.parked = False
         self.handled = 0
         self.watch: Watch = NO_WATCH
+        self.passing = threading.Lock()
         self._asked: Envelope[Any] | None = None
         self.paused_since: float | None = None
         self.pause_tick: float | None = None
@@ -372,13 +354,21 @@ class Inbox:
             self.poisoned = self._batch[begun - 1]
         self.mailbox.put_front(rest)
 
-    def fence(self) -> None:
-        """Seal a view whose reader hangs, and answer the ask that it hangs over, if it is one."""
+    def fence(self) -> bool:
+        """Seal a view whose reader hangs, and answer the ask that it hangs over, if it is one.
+
+        Returns:
+            Whether nothing of what it produced was passed on by half.
+        """
+        clean = self.passing.acquire(blocking=False)
         self.seal()
+        if clean:
+            self.passing.release()
         asked = self._asked
         if asked is not None:
             with suppress(queue.Full):  # that one is answered already
                 answer_dead(asked, self.mailbox.name)
+        return clean
 
     def _hand_out(self, batch: list[Any]) -> Batch:
         self._batch = batch

@@ -69,7 +69,12 @@ class Station(Generic[S]):
         Raises:
             Exception: it cannot be copied, or is being changed.
         """
-        self.state = copy.deepcopy(self.state)
+        hung = None if self.incarnation is None else self.incarnation.thread
+        before = hung is not None and hung.is_alive()
+        copied = copy.deepcopy(self.state)
+        if before and hung is not None and not hung.is_alive():
+            copied = copy.deepcopy(self.state)  # it woke up and may have changed something meanwhile
+        self.state = copied
 
 
 class Node(SupervisedActor, Generic[S]):
@@ -153,8 +158,9 @@ class Node(SupervisedActor, Generic[S]):
             self._logger.warning("actor:message_dropped", message_type=type(item).__name__, trigger="unexpected")
 
     def _pass_on(self) -> None:
-        if not self._inbox.sealed:
-            self._emit()
+        with self._inbox.passing:
+            if not self._inbox.sealed:
+                self._emit()
 
     # What the nodes differ in.
 

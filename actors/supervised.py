@@ -151,7 +151,8 @@ class SupervisedActor(pykka.ThreadingActor):
     def fence(self, reason: DeathReason, cause: BaseException) -> Death:
         """Note that this incarnation hangs, and return the death notice in its place. Called by the supervisor's thread."""
         self._fenced = True
-        self._inbox.fence()
+        if not self._inbox.fence():
+            cause.__cause__ = RuntimeError(f"{self._name} hangs while it passes on what it has produced")
         return self._death(reason.value, cause)
 
     # Instead of Pykka's.

@@ -12,17 +12,38 @@ The rules:
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .mailbox import Inbox
 
-__all__ = ["LOOKS", "Watchdog"]
+__all__ = ["LOOKS", "NO_WATCH", "Watch", "Watchdog"]
 
 LOOKS: Final = 4
 """Looks within the shortest time after which somebody counts as hung."""
+
+
+class Watch(Protocol):
+    """Who looks after readers that hang, while it is *armed*."""
+
+    armed: bool
+
+    def arm(self) -> None:
+        """Begin to look, because a reader is at work."""
+        ...
+
+
+class _NoWatch:
+    armed = True
+
+    def arm(self) -> None:
+        pass
+
+
+NO_WATCH: Final = _NoWatch()
+"""Nobody looks."""
 
 
 class Watchdog:

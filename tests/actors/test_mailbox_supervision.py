@@ -12,9 +12,10 @@ from pykka._envelope import Envelope
 from pykka.messages import _ActorStop  # pyright: ignore[reportPrivateUsage]
 
 from packhorse.actors.clock import SYSTEM_CLOCK
-from packhorse.actors.mailbox import NO_WATCH, Inbox, Mailbox
+from packhorse.actors.mailbox import Inbox, Mailbox
 from packhorse.actors.messages import Batch, Cancel
 from packhorse.actors.supervised import PlainInbox
+from packhorse.actors.watchdog import NO_WATCH
 
 from .helpers import finished, in_background
 
@@ -112,6 +113,14 @@ def test_a_fenced_view_gives_out_nothing_but_the_end(mailbox: Mailbox) -> None:
     mailbox.put("data")
     assert isinstance(inbox.get().message, _ActorStop)
     assert mailbox.waiting() == ["data"]
+
+
+def test_fencing_tells_whether_something_was_passed_on_by_half(mailbox: Mailbox) -> None:
+    assert Inbox(mailbox).fence()
+    inbox = Inbox(mailbox)
+    with inbox.passing:
+        assert not inbox.fence()
+    assert inbox.sealed
 
 
 def test_going_on_after_a_stop_answers_who_waited_for_it(mailbox: Mailbox) -> None:

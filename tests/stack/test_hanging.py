@@ -217,6 +217,25 @@ def test_a_state_that_cannot_be_copied_ends_the_stack(pair: Pair, monkeypatch: p
     assert isinstance(cause.__cause__, RuntimeError)
 
 
+def test_one_that_hangs_while_it_passes_on_ends_the_stack(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was passed on already would be passed on again by a successor."""
+    original = UReceiver._emit
+
+    def emit(self: UReceiver) -> None:
+        if self._state.to_user:
+            pair.hang()
+        original(self)
+
+    monkeypatch.setattr(UReceiver, "_emit", emit)
+    pair.start()
+    pair.send(1)
+    pair.clock.advance(15.0)
+    with pytest.raises(StackFailed) as caught:
+        pair.second.receiver.recv(0)
+    assert isinstance(caught.value.__cause__, TimeoutError)
+    assert "passes on" in str(caught.value.__cause__.__cause__)
+
+
 def test_hanging_again_and_again_without_handling_anything_ends_the_stack(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
