@@ -96,7 +96,7 @@ class DReceiver(Node[None]):
     def _emit(self) -> None:
         self._counters["overflowed"] = self._transport.overflowed
         if self._packages:
-            self._hand_on(self._packages, self._ureceiver)
+            self._offer(self._packages, self._ureceiver)
             self._packages.clear()
         if self._controls:
             self._counters["datagrams"] += sum([received.count for received in self._controls])
@@ -105,7 +105,7 @@ class DReceiver(Node[None]):
             self._no_room(self._controls[room:])
             self._controls.clear()
 
-    def _hand_on(self, packages: list[Received], ureceiver: Mailbox) -> None:
+    def _offer(self, packages: list[Received], ureceiver: Mailbox) -> None:
         counts = list(accumulate([received.count for received in packages]))
         self._counters["datagrams"] += counts[-1]
         fitting = bisect_right(counts, ROOM - ureceiver.weight)
@@ -113,10 +113,7 @@ class DReceiver(Node[None]):
         if not fitting:
             return
         ureceiver.weight_put += counts[fitting - 1]
-        if self._inbox.slept:
-            ureceiver.put_and_handle(packages[:fitting])
-        else:
-            ureceiver.put_all(packages[:fitting])
+        self._hand_over(ureceiver, packages[:fitting])
 
     def _no_room(self, dropped: list[Received]) -> None:
         for received in dropped:

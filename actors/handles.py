@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .admission import Admission
     from .clock import Promise
     from .ends import ErrorEnd, PackageEnd, UserEnd
-    from .mailbox import Mailbox
+    from .keeper import Desk
     from .node import Node
     from .refs import StableRef
     from .resolver import Resolver
@@ -43,7 +43,7 @@ LINGER: Final = 5.0
 class StackCore:
     """What the handles of one stack share with its supervisor. All of it is thread-safe."""
 
-    supervisor: Mailbox
+    supervisor: Desk
     nodes: Mapping[str, StableRef]
     admission: Admission
     packages: PackageEnd

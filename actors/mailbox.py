@@ -185,11 +185,8 @@ class Mailbox:
         if self._idle and (self._wakes_at is None or self._wakes_at > time):
             self.wake()
 
-    def put_and_handle(self, items: Iterable[Any]) -> None:
-        """Add messages, and handle them here and now if the reader sleeps and lends itself to that; else wake it."""
-        if self.closed:
-            return
-        self._items.extend(items)
+    def handle_here(self) -> None:
+        """Handle what was put softly, here and now, if the reader sleeps and lends itself to that; else wake it."""
         if self._idle:
             sleeper = self._sleeper
             if not self.lends or sleeper is None or not sleeper.handle_here():
@@ -197,12 +194,20 @@ class Mailbox:
 
     def put_front(self, items: Iterable[Any]) -> None:
         """Give back what a crashed incarnation did not come to. Only while nobody reads."""
-        self._items.extendleft(reversed(list(items)))
+        returned = list(items)
+        with self._asking:
+            self._asks_put += sum(isinstance(item, Envelope) for item in returned)
+        self._items.extendleft(reversed(returned))
 
     def stop(self) -> None:
         """Ask the node to end when it has done what its stop rule says."""
         self.stopping = True
         self.wake()
+
+    def resume(self) -> None:
+        """Go on after a stop, for the next incarnation; those who waited for the stop are answered."""
+        self.stopping = False
+        self._answer_stops()
 
     def abort(self) -> None:
         """Ask the node to end at once."""
@@ -251,16 +256,19 @@ class Mailbox:
 
     def _answer_leftovers(self) -> None:
         # Whoever puts into a closed mailbox does this too; then somebody else may take the last one.
-        with suppress(IndexError):
-            while True:
-                reply_to = self._stop_replies.popleft().reply_to
-                if reply_to is not None:
-                    reply_to.set(None)
+        self._answer_stops()
         with suppress(IndexError):
             while True:
                 item = self._items.popleft()
                 if isinstance(item, Envelope):
                     answer_dead(item, self.name)  # pyright: ignore[reportUnknownArgumentType] - any envelope will do
+
+    def _answer_stops(self) -> None:
+        with suppress(IndexError):
+            while True:
+                reply_to = self._stop_replies.popleft().reply_to
+                if reply_to is not None:
+                    reply_to.set(None)
 
     def _wake_feeders(self) -> None:
         try:

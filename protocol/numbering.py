@@ -223,6 +223,27 @@ class Numbering:
         if self._flushes:
             self._pass_flushes()
 
+    def renew(self, address: Address | None, now: float) -> None:
+        """Make anew what is known of a target, or of all if None, because handling it crashes again and again.
+
+        What waits for a number is given up and reported. Numbers, lives and room stay: they are all that is needed to go on.
+        """
+        del now
+        chosen = list(self._targets) if address is None else [known for known in self._targets if known == address]
+        for known in chosen:
+            old = self._targets[known]
+            packages = [package for package, _ in old.backlog]
+            fresh = _Target(old.life, old.next, old.limit, old.total, old.budget, asleep=old.asleep)
+            fresh.left = old.left + len(packages)
+            self._targets[known] = fresh
+            self.released += packages
+            if packages:
+                self.failures.append(PeerFailed(known, FailureReason.POISONED, packages))
+        if address is None:
+            self._expiries = Ageing()
+        self.waiting = sum(len(target.backlog) for target in self._targets.values())
+        self._pass_flushes()
+
     def _pass_flushes(self) -> None:
         waiting: list[tuple[object, dict[Address, int]]] = []
         for token, goals in self._flushes:

@@ -138,6 +138,24 @@ class Receiving:
 
         self._ageing.collect(now, look)
 
+    def renew(self, source: Address | None, now: float) -> None:
+        """Make anew what is known of a source, or of all if None, because handling it crashes again and again.
+
+        Next number, holes and kept packages stay, since they were confirmed: nothing is lost. Everything else is rebuilt.
+        """
+        chosen = list(self._sources) if source is None else [known for known in self._sources if known == source]
+        for address in chosen:
+            old = self._sources[address]
+            holes = dict.fromkeys(sorted(number for number in old.holes if number < (old.next or 0)))
+            fresh = _Source(now, old.next, holes, dict(old.kept), sorted(old.kept))
+            self._sources[address] = fresh
+            self._release(fresh)
+        if source is None:
+            self._ageing = Ageing()
+            for address in self._sources:
+                self._ageing.add(address, now + MEMORY + MARGIN)
+        self.kept = sum(len(known.kept) for known in self._sources.values())
+
     def _package(self, address: Address, datagram: bytes, time: float) -> None:
         reliability, peers, wire_id = unpack_header(datagram)
         package = InPackage(datagram[HEADER_SIZE:], reliability, peers, address, time)

@@ -306,6 +306,22 @@ class Redelivery:
             self._serial += 1
             heapq.heappush(self._timers, (time, self._serial, target, peer))
 
+    def renew(self, address: Address | None, now: float) -> None:
+        """Make anew what is known of a peer, or of all if None, because handling it crashes again and again.
+
+        Numbers and datagrams stay, since the receiver must not be left with a hole: the peer counts as failed.
+        """
+        if address is None:
+            self._timers, self._ageing = [], Ageing()
+        for target, old in list(self._peers.items()):
+            if address in (None, target):
+                peer = self._meet(target, old.life, min(old.recovery.unconfirmed, default=old.recovery.next), now)
+                peer.recovery.take_over(old.recovery, now)
+                peer.phase, peer.reason = old.phase, old.reason
+                self._fail(target, peer, FailureReason.POISONED)
+        pending = (peer for peer in self._peers.values() if peer.phase is not _Phase.FAILED)
+        self.pending = sum(len(peer.recovery.unconfirmed) for peer in pending)
+
     # Inner steps.
 
     def _meet(self, target: Address, life: int, first: int, now: float) -> _Peer:
