@@ -50,6 +50,7 @@ class Inbox:
         parked: the reader sleeps.
         handled: after `seal`, how many items of the last batch were handled.
         committed: a batch was handled in another thread.
+        lent: another thread is handling a batch.
         watch: hears that the reader is at work again.
         passing: held while the incarnation passes on what it produced, so that it is fenced before that or after.
         paused_since: since when data is held back, or None.
@@ -82,7 +83,7 @@ class Inbox:
         self._batch: Batch | None = None
         self._crash: BaseException | None = None
         self._napped = False
-        self._lent = False
+        self.lent = False
 
     def put(self, envelope: Envelope[Any], /) -> None:
         """Put through the actor's own ref, which dies with this incarnation."""
@@ -159,7 +160,7 @@ class Inbox:
             if not isinstance(items, list):
                 return items is None
             before, self.slept = self.deadline, True
-            self._lent, self.parked = True, False
+            self.lent, self.parked = True, False
             self.beats += 1
             if not self.watch.armed:
                 self.watch.arm()
@@ -168,7 +169,7 @@ class Inbox:
                 self.committed = True
             except BaseException as error:  # noqa: BLE001 - raised where it belongs, in the node's own thread
                 self._crash = error
-            self._lent, self.parked = False, not self.sealed
+            self.lent, self.parked = False, not self.sealed
             return self._crash is None and not (self.finished or self.sealed) and self.deadline == before
         finally:
             with suppress(RuntimeError):  # fencing has released it
@@ -184,7 +185,7 @@ class Inbox:
         self.seal()
         if clean:
             self.passing.release()
-        if self._lent:
+        if self.lent:
             # It is another node's thread that hangs; the own one sleeps, and can end.
             self.turn.release()
             self.mailbox.wake()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pykka
 from pykka._envelope import Envelope  # Pykka's own; tests/actors/test_pykka_contract.py holds it to that
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = ["ActorCrashed", "Birth", "PlainInbox", "SupervisedActor"]
+
+LEAVE_WITHIN: Final = 1.0
+"""Seconds for a thread that has nothing to do but to end."""
 
 _logger = logging.getLogger("packhorse")
 
@@ -154,6 +157,9 @@ class SupervisedActor(pykka.ThreadingActor):
         self._fenced = True
         if not self._inbox.fence():
             cause.__cause__ = RuntimeError(f"{self._name} hangs while it passes on what it has produced")
+        if self._inbox.lent:
+            # Its own thread only sleeps. It must be gone before its successor can, or it might take a wake-up meant for that one.
+            self.thread.join(LEAVE_WITHIN)
         return self._death(reason.value, cause)
 
     # Instead of Pykka's.
