@@ -83,6 +83,7 @@ class Inbox:
         self._batch: Batch | None = None
         self._crash: BaseException | None = None
         self._napped = False
+        self._queued = False
         self.lent = False
 
     def put(self, envelope: Envelope[Any], /) -> None:
@@ -172,8 +173,7 @@ class Inbox:
             self.lent, self.parked = False, not self.sealed
             return self._crash is None and not (self.finished or self.sealed) and self.deadline == before
         finally:
-            with suppress(RuntimeError):  # fencing has released it
-                self.turn.release()
+            self._give_turn()
 
     def fence(self) -> bool:
         """Seal a view whose reader hangs, and answer the ask that it hangs over, if it is one.
@@ -187,7 +187,7 @@ class Inbox:
             self.passing.release()
         if self.lent:
             # It is another node's thread that hangs; the own one sleeps, and can end.
-            self.turn.release()
+            self._give_turn()
             self.mailbox.wake()
         asked = self._asked
         if asked is not None:
@@ -206,10 +206,28 @@ class Inbox:
         try:
             return self.mailbox.sleep(self, deadline, paused=paused)
         finally:
-            self.turn.acquire()
+            self._take_turn()
             self.parked = False
             if not self.watch.armed:
                 self.watch.arm()
+
+    def _take_turn(self) -> None:
+        """Wait until nobody handles a batch in our place."""
+        if not self.turn.acquire(blocking=False):
+            # To a clock that is driven by hand we are at rest meanwhile: time must be able to pass if that one hangs.
+            self._queued = True
+            self.mailbox.clock.left()
+            self.turn.acquire()
+            if self._queued:
+                self._queued = False
+                self.mailbox.clock.joined()
+
+    def _give_turn(self) -> None:
+        if self._queued:
+            self._queued = False
+            self.mailbox.clock.joined()  # in the place of whoever waits, so that no time passes before it is awake
+        with suppress(RuntimeError):  # fencing has released it
+            self.turn.release()
 
     def _hand_out(self, items: list[Any]) -> Batch:
         self._batch = batch = Batch(items)
