@@ -307,6 +307,18 @@ def link(
 
 
 @app.command()
+def top(
+    socket: Annotated[Path, typer.Argument(help="the Unix socket that the program opened: stack.serve_stats(PATH)")],
+    interval: Annotated[float, typer.Option(min=0.05, help="seconds between two looks")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="look once and end")] = False,
+) -> None:
+    """Show the numbers of a running stack as they change."""
+    from .topping import top  # noqa: PLC0415 - each command brings only what it needs
+
+    _exit(lambda: top(socket, interval=interval, once=once))
+
+
+@app.command()
 def diagram() -> None:
     """Print how the nodes of a stack are wired, as a Mermaid drawing.
 
