@@ -51,7 +51,7 @@ def main() -> None:
     )
     options.add_argument("--only", default="", help="only contenders whose names contain this; the bare loop always")
     given = options.parse_args()
-    known = everyone(messages=True)
+    known = everyone(flood=True)
     chosen = {name: one for place, (name, one) in enumerate(known.items()) if not place or given.only in name}
     print(f"{machine()}, {given.packages} packages per figure, medians of {given.rounds} rounds\n")
     for sizes in given.sizes:

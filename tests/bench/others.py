@@ -12,6 +12,7 @@ import asyncio
 import importlib
 import importlib.util
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,12 +24,24 @@ from packhorse import Address, Reliability
 
 __all__ = ["Enet", "Tcp", "everyone"]
 
+MOST_WAITING = 1024
+"""Packages of one target that may wait in packhorse."""
+
 
 @dataclass(frozen=True)
 class Enet:
-    """ENet by pyenet: reliable packets, which it packs into datagrams itself."""
+    """ENet by pyenet: reliable packets, which it packs into datagrams itself.
 
-    name: str = "ENet, reliable (pyenet)"
+    Attributes:
+        waiting: packets that may wait to be sent or confirmed, as with packhorse's `send`; None: any number.
+    """
+
+    waiting: int | None = None
+
+    @property
+    def name(self) -> str:
+        """See `Contender`."""
+        return "ENet, reliable" if self.waiting is None else f"ENet, reliable, {self.waiting} waiting"
 
     @staticmethod
     def _host(enet: Any, peers: int) -> Any:
@@ -71,10 +84,17 @@ class Enet:
         enet: Any = importlib.import_module("enet")
         host, peer = self._connected(enet, to)
         cpu, packet, reliable = time.process_time(), enet.Packet, enet.PACKET_FLAG_RELIABLE
+        marks: deque[Any] = deque()
         for number, data in enumerate(turns(payloads, count)):
-            peer.send(0, packet(data, reliable))
+            made = packet(data, reliable)
+            if self.waiting is not None and number % (self.waiting // 2) == 0:
+                made.set_free_callback(lambda *_: marks.popleft())
+                marks.append(made)
+            peer.send(0, made)
             if number % SOME == 0:
                 host.service(0)
+            while len(marks) > 2:
+                host.service(1)
         while host.service(100).type != enet.EVENT_TYPE_RECEIVE:
             pass
         pipe.send(Sent(time.process_time() - cpu, peer.packetsLost))
@@ -195,12 +215,14 @@ class Tcp:
         pipe.send(asyncio.run(run()))
 
 
-def everyone(*, messages: bool) -> dict[str, Contender]:
+def everyone(*, flood: bool) -> dict[str, Contender]:
     """Return who can take part here, by name; the bare loop first."""
     found: list[Contender] = [Bare(), *(Packhorse(reliability) for reliability in Reliability)]
-    if messages:
+    if flood:
         found.append(Messages(Reliability.SEMI_ORDERED))
     if importlib.util.find_spec("enet") is not None:
         found.append(Enet())
+        if flood:
+            found.append(Enet(MOST_WAITING))
     found.append(Tcp())
     return {contender.name: contender for contender in found}

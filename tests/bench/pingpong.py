@@ -27,7 +27,7 @@ def main() -> None:
     options.add_argument("--packages", type=int, default=20_000, help="round trips per figure (default %(default)s)")
     options.add_argument("--sizes", type=int, nargs="+", default=[64], help="bytes of data (default 64)")
     given = options.parse_args()
-    chosen = everyone(messages=False)
+    chosen = everyone(flood=False)
     print(f"{machine()}, {given.packages} round trips per figure, medians of {given.rounds} rounds\n")
     for size in given.sizes:
         rounds = Rounds(list(chosen))

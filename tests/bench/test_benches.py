@@ -81,7 +81,21 @@ def test_fanin_and_fanout(name: str, option: str, title: str) -> None:
 
 
 def test_peers() -> None:
-    options = ("--peers", "1", "20", "--packages", "100", "--idle", "0.05", "--settle", "0.05", "--stacks", "3")
+    options = (
+        "--rounds",
+        "1",
+        "--peers",
+        "1",
+        "20",
+        "--packages",
+        "100",
+        "--idle",
+        "0.05",
+        "--settle",
+        "0.05",
+        "--stacks",
+        "3",
+    )
     sending, receiving, stacks = tables("peers", *options)
     assert names(sending) == ["sending to peers", "1", "20"]
     assert names(receiving) == ["receiving from peers", "1", "20"]
