@@ -85,10 +85,14 @@ class Enet:
         host, peer = self._connected(enet, to)
         cpu, packet, reliable = time.process_time(), enet.Packet, enet.PACKET_FLAG_RELIABLE
         marks: deque[Any] = deque()
+
+        def over(*_: object) -> None:
+            marks.popleft()
+
         for number, data in enumerate(turns(payloads, count)):
             made = packet(data, reliable)
             if self.waiting is not None and number % (self.waiting // 2) == 0:
-                made.set_free_callback(lambda *_: marks.popleft())
+                made.set_free_callback(over)
                 marks.append(made)
             peer.send(0, made)
             if number % SOME == 0:

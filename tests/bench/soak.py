@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import statistics
 import time
+from array import array
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
@@ -35,32 +37,37 @@ BUCKETS = 500_000
 SAMPLE = 0.5
 """Seconds between two looks at the memory."""
 
+SAMPLES = 100_000
+
 
 class Memory:
-    """The resident memory of this process over time."""
+    """The resident memory of this process over time. What it notes must not make the process grow, so it takes all its room at once."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
         self._next = self._start
-        self._samples: list[tuple[float, int]] = []
+        self._times = array("d", bytes(8 * SAMPLES))
+        self._bytes = array("d", bytes(8 * SAMPLES))
+        self._count = 0
 
     def look(self) -> None:
         """Take a sample if it is time."""
         now = time.monotonic()
-        if now >= self._next:
+        if now >= self._next and self._count < SAMPLES:
             self._next = now + SAMPLE
-            self._samples.append((now - self._start, memory()))
+            self._times[self._count], self._bytes[self._count] = now - self._start, memory()
+            self._count += 1
 
     def slope(self) -> float:
         """Return bytes a minute, without the first fifth."""
-        late = self._samples[len(self._samples) // 5 :]
-        if len(late) < 2:
+        late = slice(self._count // 5, self._count)
+        if late.stop - late.start < 2:
             return float("nan")
-        return statistics.linear_regression(*zip(*late, strict=True)).slope * 60
+        return statistics.linear_regression(self._times[late], self._bytes[late]).slope * 60
 
     def last(self) -> int:
         """Return the bytes of the last sample."""
-        return self._samples[-1][1]
+        return int(self._bytes[self._count - 1])
 
 
 class End(NamedTuple):
@@ -94,7 +101,7 @@ def _send(pipe: Connection, to: Address, count: int, rate: float, size: int, rel
 
 
 def _receive(pipe: Connection, count: int) -> None:
-    histogram, memory_of, arrived = [0] * BUCKETS, Memory(), 0
+    histogram, memory_of, arrived = array("Q", bytes(8 * BUCKETS)), Memory(), 0
     with packhorse.startup(host=HOST) as stack:
         pipe.send(stack.address)
         start, cpu = time.monotonic(), time.process_time()
@@ -113,7 +120,7 @@ def _receive(pipe: Connection, count: int) -> None:
     pipe.send(End(arrived, seconds, cpu, memory_of.last(), memory_of.slope(), _quantiles(histogram)))
 
 
-def _quantiles(histogram: list[int]) -> tuple[float, float, float]:
+def _quantiles(histogram: Sequence[int]) -> tuple[float, float, float]:
     """Return p50, p99 and the largest, in seconds."""
     total, below, found = sum(histogram), 0, list[float]()
     wanted = iter((0.5, 0.99, 1.0))
