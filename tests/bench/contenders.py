@@ -6,8 +6,8 @@
 | `Packhorse` | one `send` of one package for each; `recv_many`, where each package has its time stamp |
 | `Messages` | each pushed to a `PackageBuilder`, and taken out of a `MessageDecoder` |
 
-Each has the same four parts, two of which run in a process of their own and two in another. An `Arrival` counts from the first to
-the last. What is unreliable is over when nothing has come for a second.
+Each has the same four parts, two of which run in a process of their own and two in another. A rate counts from
+the first send until the user of the other end has the last. What is unreliable is over when nothing has come for a second.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ __all__ = [
     "Packhorse",
     "Sent",
     "bare_socket",
+    "rate",
     "turns",
 ]
 
@@ -49,18 +50,24 @@ SOME = 64
 
 
 class Arrival(NamedTuple):
-    """How many came, in how many seconds, and what that took of the CPU (seconds)."""
+    """How many the user got, when the last of them (`time.monotonic`), and what that took of the CPU (seconds)."""
 
     arrived: int
-    seconds: float
+    last: float
     cpu: float
 
 
 class Sent(NamedTuple):
-    """What sending took of the CPU (seconds), and how many datagrams were sent again."""
+    """When sending began (`time.monotonic`), what it took of the CPU (seconds), and how many datagrams were sent again."""
 
+    began: float
     cpu: float
     again: int = 0
+
+
+def rate(arrival: Arrival, *sent: Sent) -> float:
+    """Return how many arrived a second, from the first send until the user had the last. Processes share the clock."""
+    return arrival.arrived / (arrival.last - min(one.began for one in sent)) if arrival.arrived else 0.0
 
 
 class Contender(Protocol):
@@ -110,29 +117,28 @@ class Bare:
 
     def receive(self, pipe: Connection, count: int) -> None:
         """See `Contender`."""
-        arrived, first, last = 0, 0.0, 0.0
+        arrived, last = 0, 0.0
         with bare_socket() as bare:
             pipe.send(bare.getsockname())
             cpu = time.process_time()
             receive, now = bare.recvfrom, time.monotonic
             with suppress(TimeoutError):
                 receive(2048)
-                arrived, first = 1, now()
-                last = first
+                arrived, last = 1, now()
                 bare.settimeout(OVER)
                 while arrived < count:
                     receive(2048)
                     last = now()
                     arrived += 1
-        pipe.send(Arrival(arrived, last - first, time.process_time() - cpu))
+        pipe.send(Arrival(arrived, last, time.process_time() - cpu))
 
     def send(self, pipe: Connection, to: Address, payloads: Sequence[bytes], count: int) -> None:
         """See `Contender`."""
         with bare_socket() as bare:
-            cpu, send = time.process_time(), bare.sendto
+            began, cpu, send = time.monotonic(), time.process_time(), bare.sendto
             for data in turns(payloads, count):
                 send(data, to)
-            pipe.send(Sent(time.process_time() - cpu))
+            pipe.send(Sent(began, time.process_time() - cpu))
 
     def echo(self, pipe: Connection) -> None:
         """See `Contender`."""
@@ -169,7 +175,7 @@ class Packhorse:
 
     def receive(self, pipe: Connection, count: int) -> None:
         """See `Contender`."""
-        arrived, first, last = 0, 0.0, 0.0
+        arrived, last = 0, 0.0
         with packhorse.startup(host=HOST) as stack:
             pipe.send(stack.address)
             cpu = time.process_time()
@@ -179,10 +185,9 @@ class Packhorse:
                     packages = stack.receiver.recv_many(1024, patience)
                     patience = STUCK if self.reliability else OVER
                     arrived += self.take(packages)
-                    first = first or packages[0].time
-                    last = packages[-1].time
+                    last = time.monotonic()
             cpu = time.process_time() - cpu
-        pipe.send(Arrival(arrived, last - first, cpu))
+        pipe.send(Arrival(arrived, last, cpu))
 
     def take(self, packages: list[packhorse.InPackage]) -> int:
         """Return how many there are."""
@@ -191,11 +196,11 @@ class Packhorse:
     def send(self, pipe: Connection, to: Address, payloads: Sequence[bytes], count: int) -> None:
         """See `Contender`."""
         with packhorse.startup(host=HOST) as stack:
-            cpu = time.process_time()
+            began, cpu = time.monotonic(), time.process_time()
             self.give(stack.sender, to, turns(payloads, count))
             stack.sender.flush(4 * STUCK)
             cpu = time.process_time() - cpu
-            pipe.send(Sent(cpu, stack.counters().get("resender.resent", 0)))
+            pipe.send(Sent(began, cpu, stack.counters().get("resender.resent", 0)))
 
     def give(self, sender: packhorse.PackageSender, to: Address, payloads: Iterable[bytes]) -> None:
         """Send each, one call at a time."""

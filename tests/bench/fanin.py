@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 
 import packhorse
 from common import PATIENCE, Rounds, machine, parser, process, result_of
-from contenders import Arrival, Bare, Contender, Packhorse, Sent, bare_socket
+from contenders import Arrival, Bare, Contender, Packhorse, Sent, bare_socket, rate
 from packhorse import Address, OutPackage, Peers, Reliability
 
 
@@ -38,14 +38,14 @@ def _send_all(
         threads = [threading.Thread(target=_repeat, args=(go, each, work)) for work in works]
         for thread in threads:
             thread.start()
-        cpu = time.process_time()
+        began, cpu = time.monotonic(), time.process_time()
         go.set()
         for thread in threads:
             thread.join()
         for stack in stacks:
             stack.sender.flush(PATIENCE)
             again += stack.counters().get("resender.resent", 0)
-        pipe.send(Sent(time.process_time() - cpu, again))
+        pipe.send(Sent(began, time.process_time() - cpu, again))
 
 
 def _repeat(go: threading.Event, count: int, action: Callable[[], object]) -> None:
@@ -69,7 +69,7 @@ def measure(contender: Contender, senders: int, processes: int, count: int, size
         arrival: Arrival = result_of(receiver)
     return {
         "arrived": arrival.arrived / (each * senders),
-        "rate": (arrival.arrived - 1) / arrival.seconds if arrival.seconds else 0.0,
+        "rate": rate(arrival, *sent),
         "sending": sum(one.cpu for one in sent) / (each * senders) * 1e6,
         "receiving": arrival.cpu / max(1, arrival.arrived) * 1e6,
         "again": sum(one.again for one in sent),

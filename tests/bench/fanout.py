@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 
 import packhorse
 from common import PATIENCE, Rounds, machine, parser, process, result_of
-from contenders import Arrival, Sent
+from contenders import Arrival, Sent, rate
 from packhorse import OutPackage, Peers, Reliability
 from scripted import addresses, answering
 
@@ -32,19 +32,19 @@ def _send(pipe: Connection, port: int, peers: int, count: int, size: int, reliab
     each = max(1, count // peers)
     if reliability is None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bare:
-            cpu = time.process_time()
+            began, cpu = time.monotonic(), time.process_time()
             for _ in range(each):
                 for target in targets:
                     bare.sendto(data, target)
-            pipe.send(Sent(time.process_time() - cpu))
+            pipe.send(Sent(began, time.process_time() - cpu))
         return
     with packhorse.startup(host="127.0.0.1") as stack:
-        cpu, send = time.process_time(), stack.sender.send
+        began, cpu, send = time.monotonic(), time.process_time(), stack.sender.send
         for _ in range(each):
             for target in targets:
                 send(OutPackage(data, reliability, Peers.PLAYERS, target))
         stack.sender.flush(PATIENCE)
-        pipe.send(Sent(time.process_time() - cpu, stack.counters().get("resender.resent", 0)))
+        pipe.send(Sent(began, time.process_time() - cpu, stack.counters().get("resender.resent", 0)))
 
 
 def measure(reliability: Reliability | None, peers: int, count: int, size: int) -> dict[str, float]:
@@ -57,7 +57,7 @@ def measure(reliability: Reliability | None, peers: int, count: int, size: int) 
         arrival: Arrival = result_of(receivers)
     return {
         "arrived": min(1.0, arrival.arrived / count),
-        "rate": min(arrival.arrived, count) / arrival.seconds if arrival.seconds else 0.0,
+        "rate": rate(arrival._replace(arrived=min(arrival.arrived, count)), sent),
         "sending": sent.cpu / count * 1e6,
         "receiving": arrival.cpu / max(1, arrival.arrived) * 1e6,
         "again": sent.again,

@@ -3,7 +3,7 @@
     python tests/bench/flood.py                      # 200 000 of 64 and of 504 bytes, and of sizes at random
     python tests/bench/flood.py --packages 10000     # a quick look
 
-Sender and receiver are two processes. The rate is that of arrival, from the first to the last; a bare loop loses what finds no room
+Sender and receiver are two processes. The rate is that of arrival, from the first send until the last is received; a bare loop loses what finds no room
 in the receiver's buffer, packhorse must lose nothing that is reliable.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 
 from common import PATIENCE, Rounds, machine, parser, process, result_of
-from contenders import Arrival, Contender, Sent
+from contenders import Arrival, Contender, Sent, rate
 from others import everyone
 
 LARGEST_MESSAGE = 499
@@ -35,7 +35,7 @@ def measure(contender: Contender, data: list[bytes], count: int) -> dict[str, fl
             arrival: Arrival = result_of(receiver)
     return {
         "arrived": arrival.arrived / count,
-        "rate": (arrival.arrived - 1) / arrival.seconds if arrival.seconds else 0.0,
+        "rate": rate(arrival, sent),
         "sending": sent.cpu / count * 1e6,
         "receiving": arrival.cpu / max(1, arrival.arrived) * 1e6,
         "again": sent.again,

@@ -60,7 +60,7 @@ class Enet:
         enet: Any = importlib.import_module("enet")
         host = self._host(enet, 4)
         pipe.send((HOST, host.address.port))
-        arrived, first, last = 0, 0.0, 0.0
+        arrived, last = 0, 0.0
         cpu, now, received, peer = time.process_time(), time.monotonic, enet.EVENT_TYPE_RECEIVE, None
         while arrived < count:
             event = host.service(100)
@@ -69,10 +69,9 @@ class Enet:
                     peer = event.peer
                     assert event.packet.data
                     last = now()
-                    first = first or last
                     arrived += 1
                 event = host.check_events()
-        pipe.send(Arrival(arrived, last - first, time.process_time() - cpu))
+        pipe.send(Arrival(arrived, last, time.process_time() - cpu))
         assert peer is not None
         peer.send(0, enet.Packet(b"all there", enet.PACKET_FLAG_RELIABLE))
         until = time.monotonic() + OVER
@@ -83,7 +82,7 @@ class Enet:
         """See `Contender`."""
         enet: Any = importlib.import_module("enet")
         host, peer = self._connected(enet, to)
-        cpu, packet, reliable = time.process_time(), enet.Packet, enet.PACKET_FLAG_RELIABLE
+        began, cpu, packet, reliable = time.monotonic(), time.process_time(), enet.Packet, enet.PACKET_FLAG_RELIABLE
         marks: deque[Any] = deque()
 
         def over(*_: object) -> None:
@@ -101,7 +100,7 @@ class Enet:
                 host.service(1)
         while host.service(100).type != enet.EVENT_TYPE_RECEIVE:
             pass
-        pipe.send(Sent(time.process_time() - cpu, peer.packetsLost))
+        pipe.send(Sent(began, time.process_time() - cpu, peer.packetsLost))
         peer.disconnect_now(0)
         host.flush()
 
@@ -153,12 +152,11 @@ class Tcp:
         """See `Contender`."""
 
         async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            first, last, cpu = 0.0, 0.0, time.process_time()
+            last, cpu = 0.0, time.process_time()
             for _ in range(count):
                 await self._read(reader)
                 last = time.monotonic()
-                first = first or last
-            pipe.send(Arrival(count, last - first, time.process_time() - cpu))
+            pipe.send(Arrival(count, last, time.process_time() - cpu))
             writer.close()
             done.set()
 
@@ -177,14 +175,14 @@ class Tcp:
 
         async def run() -> None:
             reader, writer = await asyncio.open_connection(to[0], to[1])
-            cpu = time.process_time()
+            began, cpu = time.monotonic(), time.process_time()
             for number, data in enumerate(turns(payloads, count)):
                 writer.write(self._framed(data))
                 if number % SOME == 0:
                     await writer.drain()
             await writer.drain()
             await reader.read()  # the end: everything is there
-            pipe.send(Sent(time.process_time() - cpu))
+            pipe.send(Sent(began, time.process_time() - cpu))
             writer.close()
 
         asyncio.run(run())

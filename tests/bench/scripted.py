@@ -51,7 +51,7 @@ def answering(pipe: Connection, most: int) -> None:
         pipe: where to speak.
         most: datagrams to take before they are confirmed; 1 confirms each by a datagram of its own.
     """
-    arrived, first, last, cpu = 0, 0.0, 0.0, time.process_time()
+    arrived, last, cpu = 0, 0.0, time.process_time()
     with _everywhere() as peers:
         pipe.send(peers.getsockname()[1])
         peers.setblocking(False)
@@ -69,11 +69,10 @@ def answering(pipe: Connection, most: int) -> None:
                     pipe.recv()
                 except (EOFError, ConnectionError):
                     return
-                pipe.send(Arrival(arrived, last - first, time.process_time() - cpu))
-                arrived, first, last, cpu = 0, 0.0, 0.0, time.process_time()
+                pipe.send(Arrival(arrived, last, time.process_time() - cpu))
+                arrived, last, cpu = 0, 0.0, time.process_time()
                 continue
             last = time.monotonic()
-            first = first or last
             arrived += len(batch)
             for (source, ancillary), ids in _ids(batch).items():
                 at = [(socket.IPPROTO_IP, IP_PKTINFO, ancillary)]

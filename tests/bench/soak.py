@@ -171,19 +171,24 @@ class Paced:
         data = bytes(size)
         if isinstance(self.contender, Bare):
             with bare_socket() as bare:
-                cpu = time.process_time()
+                began, cpu = time.monotonic(), time.process_time()
                 for due in paced(count, self.rate, self.batch):
                     for _ in range(due):
                         bare.sendto(data, to)
-                pipe.send(Sent(time.process_time() - cpu))
+                pipe.send(Sent(began, time.process_time() - cpu))
             return
         with packhorse.startup(host=HOST) as stack:
-            cpu, send, reliability = time.process_time(), stack.sender.send, self.contender.reliability
+            began, cpu, send, reliability = (
+                time.monotonic(),
+                time.process_time(),
+                stack.sender.send,
+                self.contender.reliability,
+            )
             for due in paced(count, self.rate, self.batch):
                 for _ in range(due):
                     send(OutPackage(data, reliability, Peers.PLAYERS, to))
             stack.sender.flush(PATIENCE)
-            pipe.send(Sent(time.process_time() - cpu))
+            pipe.send(Sent(began, time.process_time() - cpu))
 
     def measure(self, size: int, count: int) -> dict[str, float]:
         """Return seconds of CPU."""

@@ -196,6 +196,7 @@ def test_a_server_counts_what_comes_between_begin_and_end(client: Client) -> Non
     result = client.hear()
     assert isinstance(result, Result)
     assert (result.packages, result.size, result.known) == (3, 6, True)
+    assert 1 <= result.first <= 3
     assert 0 <= result.seconds < PATIENCE
 
 
@@ -208,11 +209,13 @@ def test_a_server_sends_back_what_comes_after_an_echoing_begin(client: Client) -
 
 def test_a_server_says_that_it_knows_no_run(client: Client) -> None:
     client.say(End())
-    assert client.hear() == Result(0, 0, 0.0, known=False)
+    assert client.hear() == Result(0, 0, 0, 0.0, known=False)
 
 
 def test_figures_of_a_run_are_rates_of_arrival() -> None:
-    figures = Figures(Reliability.UNRELIABLE, sent=20, arrived=11, size=1100, seconds=2.0, trips=[0.002, 0.001], lost=1)
+    figures = Figures(
+        Reliability.UNRELIABLE, sent=20, arrived=11, size=1100, first=1, seconds=2.0, trips=[0.002, 0.001], lost=1
+    )
     rows = figures.rows()
     assert rows["lost"] == "45.00%"
     assert rows["packages a second"] == "5"

@@ -4,7 +4,7 @@ The rules:
 
 - the server only counts, or sends back (`counting`); what is measured, and for how long, is the client's choice;
 - what the two say to each other is semi-ordered and for the server, what is measured is for the players: `Peers` tells them apart;
-- a rate is that of arrival, from the first package to the last, by the server's clock, so that the clocks need not agree;
+- a rate is that of arrival, from the first packages to the last, by the server's clock, so that the clocks need not agree;
 - round trips come one after the other, each sent when the one before is back, or lost: so they show the path, not a queue;
 - reliabilities take turns, and each is measured in a run of its own: `Begin`, `Ready`, packages, `End`, `Result`.
 """
@@ -75,7 +75,8 @@ class Figures(msgspec.Struct):
         again: datagrams that were sent again meanwhile.
         arrived: packages that the server has counted.
         size: bytes of data in them.
-        seconds: from the first to the last of them.
+        first: how many of them the server took at first.
+        seconds: from then until it took the last.
         trips: seconds of each round trip.
         lost: round trips that never ended.
     """
@@ -85,13 +86,14 @@ class Figures(msgspec.Struct):
     again: int = 0
     arrived: int = 0
     size: int = 0
+    first: int = 0
     seconds: float = 0.0
     trips: list[float] = msgspec.field(default_factory=list[float])
     lost: int = 0
 
     def rows(self) -> dict[str, str]:
         """Return what the table says, by the titles of its rows."""
-        rate = (self.arrived - 1) / self.seconds if self.arrived > 1 and self.seconds else 0.0
+        rate = (self.arrived - self.first) / self.seconds if self.seconds else 0.0
         bits = 8 * rate * self.size / self.arrived if self.arrived else 0.0
         missing = max(0, self.sent - self.arrived) / self.sent if self.sent else 0.0
         ordered = sorted(self.trips)
@@ -184,7 +186,8 @@ class _Client:
         result = self._end(reliability)
         figures.sent = sent
         figures.again = self._stack.counters().get("resender.resent", 0) - again
-        figures.arrived, figures.size, figures.seconds = result.packages, result.size, result.seconds
+        figures.arrived, figures.size = result.packages, result.size
+        figures.first, figures.seconds = result.first, result.seconds
 
     def _ping(self, figures: Figures) -> None:
         self._begin(echo=True)

@@ -9,6 +9,7 @@ The rules:
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -42,10 +43,19 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag="bench-ready"):
 
 
 class Result(msgspec.Struct, frozen=True, array_like=True, tag="bench-result"):
-    """What the server has counted. Without a run it was started anew, or has too many clients."""
+    """What the server has counted.
+
+    Attributes:
+        packages: all that came.
+        size: bytes of data in them.
+        first: how many of them the server took at first.
+        seconds: from then until it took the last.
+        known: False: there was no such run, because the server was started anew, or has too many clients.
+    """
 
     packages: int
     size: int
+    first: int
     seconds: float
     known: bool = True
 
@@ -65,7 +75,8 @@ class _Run(msgspec.Struct):
     echo: bool
     packages: int = 0
     size: int = 0
-    first: float = 0.0
+    first: int = 0
+    began: float = 0.0
     last: float = 0.0
 
 
@@ -103,7 +114,9 @@ class Server:
         """Serve until the stack is closed."""
         say(f"listening on {shown(self._stack.address)}")
         while True:
-            for received in self._stack.receiver.recv_many(BATCH):
+            batch = self._stack.receiver.recv_many(BATCH)
+            now = time.monotonic()
+            for received in batch:
                 if received.peers is Peers.SERVER:
                     self._hear(received)
                     continue
@@ -112,11 +125,11 @@ class Server:
                     continue
                 if run.echo and received.data:
                     self._tell(OutPackage(received.data, received.reliability, Peers.PLAYERS, received.source))
-                if not run.packages:
-                    run.first = received.time
                 run.packages += 1
                 run.size += len(received.data)
-                run.last = received.time
+                run.last = now
+                run.began = run.began or now
+                run.first += run.began == now
 
     def _hear(self, received: InPackage) -> None:
         try:
@@ -136,9 +149,9 @@ class Server:
                 self._tell(word(Ready(), source))
             case End():
                 self.ended += run is not None
-                result = Result(0, 0, 0.0, known=False)
+                result = Result(0, 0, 0, 0.0, known=False)
                 if run is not None:
-                    result = Result(run.packages, run.size, run.last - run.first)
+                    result = Result(run.packages, run.size, run.first, run.last - run.began)
                 self._tell(word(result, source))
 
     def _tell(self, package: OutPackage) -> None:
