@@ -11,7 +11,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from ..protocol.errors import Timeout
 
@@ -86,11 +86,16 @@ SYSTEM_CLOCK = SystemClock()
 
 
 class Condition:
-    """A condition variable that waits by a stack's clock. Use it as `threading.Condition`."""
+    """A condition variable that waits by a stack's clock. Use it as `threading.Condition`.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: the stack's clock.
+        lock: what is held while a predicate is looked at, if others need that lock too.
+    """
+
+    def __init__(self, clock: Clock, lock: threading.Lock | None = None) -> None:
         self._clock = clock
-        self._lock = threading.RLock()
+        self._lock: Any = threading.RLock() if lock is None else lock
         self._sleeping: deque[threading.Lock] = deque()
 
     def __enter__(self) -> None:
@@ -134,6 +139,10 @@ class Promise(Generic[T]):
         self._clock = clock
         self._condition = Condition(clock)
         self._result: tuple[T | None, BaseException | None] | None = None
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return itself: whoever waits, waits for this one. State that holds promises is copied when a node hangs."""
+        return self
 
     @property
     def kept(self) -> bool:

@@ -15,7 +15,7 @@ from .node import Node, Station
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .mailbox import Inbox
+    from .inbox import Inbox
 
 __all__ = ["Confirmer"]
 
@@ -49,6 +49,7 @@ class Confirmer(Node[Confirmations]):
         return self._state.deadline()
 
     def _emit(self) -> None:
-        self._dsender.put_all(self._state.to_dsender)
-        self._state.to_dsender.clear()
+        if self._state.to_dsender:
+            self._hand_over(self._dsender, self._state.to_dsender)
+            self._state.to_dsender.clear()
         self._counters["confirmed"] = self._state.confirmed

@@ -16,7 +16,7 @@ from .node import Node, Station
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .mailbox import Inbox
+    from .inbox import Inbox
     from .transport import Transport
 
 __all__ = ["DSender"]
@@ -42,14 +42,10 @@ class DSender(Node[None]):
 
     def _send(self, run: Datagrams, now: float) -> None:
         del now
-        send = self._transport.send
-        for datagram in run.datagrams:
-            try:
-                send(run.target, datagram)
-            except OSError as error:
-                self._refused(run, error)
-            else:
-                self._counters["datagrams"] += 1
+        refused = self._transport.send(run.target, run.datagrams)
+        self._counters["datagrams"] += len(run.datagrams) - len(refused)
+        for error in refused:
+            self._refused(run, error)
 
     def _refused(self, run: Datagrams, error: OSError) -> None:
         reason = errno.errorcode.get(error.errno or 0, "unknown")

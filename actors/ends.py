@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
+from contextlib import suppress
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
@@ -92,12 +93,12 @@ class UserEnd(ABC, Generic[T]):
         with self._condition:
             return self._take_up_to(1 << 62) if self._state is not _State.CLOSED else []
 
-    def subscribe(self, ref: ActorRef[Any], *, keeps: object = None) -> None:
+    def subscribe(self, ref: ActorRef[Any], *, batch: bool = False, keeps: object = None) -> None:
         """Tell everything to `ref` from now on, what waits already first; `keeps` lives as long as the subscription."""
         with self._condition:
             if self._state is _State.CLOSED:
                 raise Closed(f"this {self._name} was closed")
-            self._subscription = _Subscription(self, ref, keeps)
+            self._subscription = _Subscription(self, ref, batch=batch, keeps=keeps)
             self._tell()
 
     def unsubscribe(self) -> None:
@@ -205,6 +206,21 @@ class PackageEnd(UserEnd[InPackage]):
         self._packages: deque[InPackage] = deque()
         self._feeder: Mailbox | None = None
 
+    def recv(self, timeout: float | None) -> InPackage:
+        """Take the next package; see `PackageReceiver.recv`."""
+        # Nearly always one waits and nothing is special: taking it needs no lock then.
+        if self._state is _State.OPEN and not self._returned:
+            try:
+                package = self._packages.popleft()
+            except IndexError:
+                pass
+            else:
+                if self._feeder is not None:
+                    with self._condition:
+                        self._made_room()
+                return package
+        return super().recv(timeout)
+
     def put_all(self, packages: Iterable[InPackage]) -> None:
         """Add packages. Called by ureceiver."""
         with self._condition:
@@ -218,12 +234,26 @@ class PackageEnd(UserEnd[InPackage]):
         One that was told to stop should not: a user who never reads must not keep the stack from ending.
         """
         with self._condition:
-            full = len(self._packages) > CAPACITY and not (self.closed or feeder.stopping)
-            self._feeder = feeder if full else None
-            return full
+            self._feeder = feeder  # before looking, since taking a package may hold no lock
+            if len(self._packages) > CAPACITY and not (self.closed or feeder.stopping):
+                return True
+            self._feeder = None
+            return False
 
     def _pop(self) -> InPackage | None:
         return self._packages.popleft() if self._packages else None
+
+    def _take_up_to(self, most: int) -> list[InPackage]:
+        if self._returned:
+            return super()._take_up_to(most)
+        take = self._packages.popleft
+        items: list[InPackage] = []
+        # What is counted here may be taken by a `recv` meanwhile, which holds no lock.
+        with suppress(IndexError):
+            for _ in range(min(most, len(self._packages))):
+                items.append(take())  # noqa: PERF401 - what was taken before an IndexError counts
+        self._made_room()
+        return items
 
     def _waits(self) -> bool:
         return bool(self._packages or self._returned)
@@ -278,8 +308,9 @@ class ErrorEnd(UserEnd[PeerFailed]):
 class _Subscription(Generic[T]):
     """What one subscriber was told and has not begun to handle."""
 
-    def __init__(self, end: UserEnd[T], ref: ActorRef[Any], keeps: object) -> None:
+    def __init__(self, end: UserEnd[T], ref: ActorRef[Any], *, batch: bool, keeps: object) -> None:
         self.unhandled: deque[T] = deque()
+        self._batch = batch
         self.dead = False
         self._end = end
         self._ref = ref
@@ -290,8 +321,11 @@ class _Subscription(Generic[T]):
         """Put items into the subscriber's inbox. Called with the end's condition held."""
         if items and self._ref.is_alive():
             self.unhandled.extend(items)
-            for item in items:
-                self._ref.actor_inbox.put(_Delivery(item, self))
+            if self._batch:
+                self._ref.actor_inbox.put(_Delivery(items, self, len(items)))
+            else:
+                for item in items:
+                    self._ref.actor_inbox.put(_Delivery(item, self, 1))
             self._probe()
         elif items:
             self.unhandled.extend(items)
@@ -299,10 +333,12 @@ class _Subscription(Generic[T]):
         if not self._ref.is_alive():
             self._end.subscriber_died(self)
 
-    def handled(self) -> None:
-        """Note that the subscriber begins to handle the next item. Called in its thread."""
-        self.unhandled.popleft()
-        if len(self.unhandled) == UNHANDLED // 2:
+    def handled(self, count: int) -> None:
+        """Note that the subscriber begins to handle the next items. Called in its thread."""
+        before = len(self.unhandled)
+        for _ in range(count):
+            self.unhandled.popleft()
+        if before > UNHANDLED // 2 >= before - count:
             self._end.subscriber_handled(self)
 
     def probe_answered(self) -> None:
@@ -325,11 +361,12 @@ class _Subscription(Generic[T]):
 class _Delivery(Envelope[Any]):
     """A tell that notices when it is taken."""
 
-    __slots__ = ("_item", "_subscription")
+    __slots__ = ("_count", "_item", "_subscription")
 
-    def __init__(self, item: Any, subscription: _Subscription[Any]) -> None:
+    def __init__(self, item: Any, subscription: _Subscription[Any], count: int) -> None:
         self.reply_to = None
         self._item = item
+        self._count = count
         self._subscription: _Subscription[Any] | None = subscription
 
     @property
@@ -337,7 +374,7 @@ class _Delivery(Envelope[Any]):
         """Return the item."""
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
-            subscription.handled()
+            subscription.handled(self._count)
         return self._item
 
 

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from .admission import Admission
     from .clock import Promise
     from .ends import ErrorEnd, PackageEnd, UserEnd
-    from .mailbox import Mailbox
+    from .keeper import Desk
     from .node import Node
     from .refs import StableRef
-    from .transport import Resolver
+    from .resolver import Resolver
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ LINGER: Final = 5.0
 class StackCore:
     """What the handles of one stack share with its supervisor. All of it is thread-safe."""
 
-    supervisor: Mailbox
+    supervisor: Desk
     nodes: Mapping[str, StableRef]
     admission: Admission
     packages: PackageEnd
@@ -68,8 +68,16 @@ class _Handle:
         return self._core.nodes[self._node].proxy()
 
 
+_NO_PACKAGE: Final = "an OutPackage can be sent, not {}"
+
+
 class PackageSender(_Handle):
     """Where the user sends packages."""
+
+    def __init__(self, core: StackCore, node: str, lifeline: object = None) -> None:
+        super().__init__(core, node, lifeline)
+        self._admit = core.admission.send_one
+        self._known = core.resolver.known
 
     def send(self, package: OutPackage, timeout: float | None = None) -> None:
         """Send a package, waiting while 1024 packages for its target wait already (or 64 MiB in all).
@@ -85,7 +93,11 @@ class PackageSender(_Handle):
             Closed: the handle was closed or the stack has ended.
             StackFailed: the stack gave up.
         """
-        self._core.admission.send((self._checked(package),), timeout)
+        if type(package) is not OutPackage:
+            raise TypeError(_NO_PACKAGE.format(type(package).__name__))
+        if self._known.get(package.target) is not package.target:
+            package = self._core.resolver.resolved(package)
+        self._admit(package, timeout)
 
     def try_send(self, package: OutPackage) -> None:
         """Send a package without waiting.
@@ -94,7 +106,7 @@ class PackageSender(_Handle):
             Full: there is no room.
             PackageError, TypeError, Closed, StackFailed: as `send`.
         """
-        self._core.admission.send((self._checked(package),), 0)
+        self.send(package, 0)
 
     def send_many(self, packages: Iterable[OutPackage], timeout: float | None = None) -> None:
         """Send packages in order; cheaper than one by one. If it raises, those before the one concerned are sent.
@@ -128,7 +140,7 @@ class PackageSender(_Handle):
 
     def _checked(self, package: OutPackage) -> OutPackage:
         if type(package) is not OutPackage:
-            raise TypeError(f"an OutPackage can be sent, not {type(package).__name__}")
+            raise TypeError(_NO_PACKAGE.format(type(package).__name__))
         return self._core.resolver.resolved(package)
 
 
@@ -152,8 +164,10 @@ class _Receiver(_Handle, Generic[T]):
         """Take everything that waits, perhaps nothing, without waiting."""
         return self._end.drain()
 
-    def subscribe(self, ref: ActorRef[Any]) -> None:
+    def subscribe(self, ref: ActorRef[Any], *, batch: bool = False) -> None:
         """Tell each one to an actor from now on, those that wait already first.
+
+        With `batch` the actor is told lists, each of what came together; that is much cheaper when much comes.
 
         At most 1024 are in the actor's inbox and not handled yet. If the actor dies, those it did not begin to handle wait for
         `recv`. There is one subscriber at a time: subscribing again replaces it. A subscription keeps the handle open.
@@ -161,7 +175,7 @@ class _Receiver(_Handle, Generic[T]):
         Raises:
             Closed: the handle was closed.
         """
-        self._end.subscribe(ref, keeps=self._lifeline)
+        self._end.subscribe(ref, batch=batch, keeps=self._lifeline)
 
     def unsubscribe(self) -> None:
         """Tell nothing more; what comes waits for `recv`."""

@@ -5,7 +5,10 @@ The rules:
 - a mailbox belongs to the supervisor and outlives the actors that read it, one *incarnation* after the other; each reads
   through an `Inbox` of its own, which is what Pykka sees;
 - a put never waits and takes no lock: it appends, and wakes the reader only if that sleeps. So a put is allowed anywhere,
-  in a finalizer too;
+  in a finalizer too. (Putting an ask or a tell takes a lock for a moment.)
+- a put may be *soft*: it wakes nobody. `wake_by` then says by when the reader should look, and wakes one that would sleep longer. A reader
+  that gets soft puts *naps* for a moment when it has nothing to do, so that the next ones need not wake it;
+- a put may let the calling thread handle the batch in the place of a reader that sleeps (see `inbox`): one thread less to wake;
 - everything that waits is taken in one go and handed out as one `Batch`; asks and tells keep their places in line;
 - while a mailbox that its node feeds is over its capacity, the reader hands out no data, only asks, ticks and stops;
 - a stop has a lane of its own: it marks the mailbox, and when no data is left the node gets one `Cancel`. The node says
@@ -24,21 +27,16 @@ from pykka import ActorDeadError
 from pykka._envelope import Envelope  # Pykka's own; tests/actors/test_pykka_contract.py holds it to that
 from pykka.messages import _ActorStop  # pyright: ignore[reportPrivateUsage] - a stop has no public name
 
-from .messages import Batch, Cancel, Readable, Tick
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from .clock import Clock
+    from .inbox import Inbox
 
-__all__ = ["BATCH_LIMIT", "Feed", "Inbox", "Mailbox", "Parking", "answer_dead"]
+__all__ = ["BATCH_LIMIT", "Feed", "Mailbox", "Parking", "answer_dead"]
 
-BATCH_LIMIT = 256
+BATCH_LIMIT = 1024
 """Items per batch at most, so that a node looks up now and then."""
-
-_TICK = Tick()
-_CANCEL = Cancel()
-_READABLE = Readable()
 
 
 class Parking(Protocol):
@@ -48,8 +46,8 @@ class Parking(Protocol):
         """Tell, without waiting, whether that other thing has happened."""
         ...
 
-    def park(self, deadline: float | None) -> None:
-        """Sleep until it happens, until `unpark`, or until the deadline."""
+    def park(self, deadline: float | None) -> bool:
+        """Sleep until it happens, until `unpark`, or until the deadline; return whether that took any sleep."""
         ...
 
     def unpark(self) -> None:
@@ -76,8 +74,9 @@ class _TokenParking:
     def ready(self) -> bool:
         return False
 
-    def park(self, deadline: float | None) -> None:
+    def park(self, deadline: float | None) -> bool:
         self._clock.rest(self._token, deadline)
+        return True
 
     def unpark(self) -> None:
         self._clock.wake(self._token)
@@ -98,29 +97,56 @@ class Mailbox:
         clock: the stack's clock.
         capacity: how many messages may wait before those who feed this mailbox pause.
         parking: where the reader sleeps, if it waits for more than this mailbox.
+        nap: seconds that a reader with nothing to do waits for soft puts before it sleeps for good.
+        lends: whether other threads may handle a batch in the place of a reader that sleeps.
 
     Attributes:
         stopping: a stop has come.
         closed: the node has ended for good; whatever is put is discarded.
         aborted: the node should end at once, whatever waits.
+        weight_put: how many packages were put so far, if whoever puts them counts: one message may carry many.
+        weight_taken: how many of them the reader has begun to handle.
     """
 
-    def __init__(self, name: str, clock: Clock, *, capacity: int = 256, parking: Parking | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        *,
+        capacity: int = 256,
+        parking: Parking | None = None,
+        nap: float = 0.0,
+        lends: bool = False,
+    ) -> None:
         self.name = name
         self.clock = clock
         self.capacity = capacity
+        self.nap = nap
+        self.lends = lends
         self.stopping = False
         self.closed = False
         self.aborted = False
         self._items: deque[Any] = deque()
         self._stop_replies: deque[Envelope[Any]] = deque()
         self._feeders: set[Mailbox] = set()
+        self._asking = threading.Lock()
+        self._asks_put = 0
+        self._asks_taken = 0
         self.parking: Parking = _TokenParking(clock) if parking is None else parking
         self._idle = False
+        self._wakes_at: float | None = None
+        self.weight_put = 0
+        self.weight_taken = 0
+        self._sleeper: Inbox | None = None
         clock.joined()
 
     def __len__(self) -> int:
         return len(self._items)
+
+    @property
+    def weight(self) -> int:
+        """How many packages wait, as far as they are counted."""
+        return self.weight_put - self.weight_taken
 
     def put(self, item: Any) -> None:
         """Add one message: data, or one of Pykka's envelopes."""
@@ -133,6 +159,14 @@ class Mailbox:
         if self._idle:
             self.wake()
 
+    def put_package(self, package: Any) -> None:
+        """Add what is known to be data; `put` without looking at it."""
+        if self.closed:
+            return
+        self._items.append(package)
+        if self._idle:
+            self.wake()
+
     def put_all(self, items: Iterable[Any]) -> None:
         """Add messages, all of them data, with one wake-up."""
         if self.closed:
@@ -141,14 +175,39 @@ class Mailbox:
         if self._idle:
             self.wake()
 
+    def put_softly(self, items: Iterable[Any]) -> None:
+        """Add messages, all of them data, without waking the reader; `wake_by` is to follow."""
+        if not self.closed:
+            self._items.extend(items)
+
+    def wake_by(self, time: float) -> None:
+        """See to it that the reader has looked at what waits by this time."""
+        if self._idle and (self._wakes_at is None or self._wakes_at > time):
+            self.wake()
+
+    def handle_here(self) -> None:
+        """Handle what was put softly, here and now, if the reader sleeps and lends itself to that; else wake it."""
+        if self._idle:
+            sleeper = self._sleeper
+            if not self.lends or sleeper is None or not sleeper.handle_here():
+                self.wake()
+
     def put_front(self, items: Iterable[Any]) -> None:
         """Give back what a crashed incarnation did not come to. Only while nobody reads."""
-        self._items.extendleft(reversed(list(items)))
+        returned = list(items)
+        with self._asking:
+            self._asks_put += sum(isinstance(item, Envelope) for item in returned)
+        self._items.extendleft(reversed(returned))
 
     def stop(self) -> None:
         """Ask the node to end when it has done what its stop rule says."""
         self.stopping = True
         self.wake()
+
+    def resume(self) -> None:
+        """Go on after a stop, for the next incarnation; those who waited for the stop are answered."""
+        self.stopping = False
+        self._answer_stops()
 
     def abort(self) -> None:
         """Ask the node to end at once."""
@@ -188,6 +247,8 @@ class Mailbox:
             self._stop_replies.append(envelope)
             self.stopping = True
         else:
+            with self._asking:
+                self._asks_put += 1  # before it can be seen, so that `asked` is never wrong about what is there
             self._items.append(envelope)
         self.wake()  # even a paused reader, which sleeps through data
         if self.closed:
@@ -195,16 +256,19 @@ class Mailbox:
 
     def _answer_leftovers(self) -> None:
         # Whoever puts into a closed mailbox does this too; then somebody else may take the last one.
-        with suppress(IndexError):
-            while True:
-                reply_to = self._stop_replies.popleft().reply_to
-                if reply_to is not None:
-                    reply_to.set(None)
+        self._answer_stops()
         with suppress(IndexError):
             while True:
                 item = self._items.popleft()
                 if isinstance(item, Envelope):
                     answer_dead(item, self.name)  # pyright: ignore[reportUnknownArgumentType] - any envelope will do
+
+    def _answer_stops(self) -> None:
+        with suppress(IndexError):
+            while True:
+                reply_to = self._stop_replies.popleft().reply_to
+                if reply_to is not None:
+                    reply_to.set(None)
 
     def _wake_feeders(self) -> None:
         try:
@@ -215,128 +279,54 @@ class Mailbox:
 
     # For the reader.
 
+    @property
+    def asked(self) -> bool:
+        """Whether an ask or a tell may be among what waits."""
+        return self._asks_put != self._asks_taken
+
+    @property
+    def data_next(self) -> bool:
+        """Whether what `take` gives now is data."""
+        return bool(self._items) and not (self.asked and isinstance(self._items[0], Envelope))
+
     def take(self) -> list[Any] | Envelope[Any] | None:
         """Take the next ask or tell, or all data before it, or None if nothing waits."""
         items = self._items
-        batch: list[Any] = []
-        for _ in range(min(len(items), BATCH_LIMIT)):
-            item = items.popleft()
-            if isinstance(item, Envelope):
-                if not batch:
-                    return item  # pyright: ignore[reportUnknownVariableType] - any envelope will do
-                items.appendleft(item)
-                break
-            batch.append(item)
+        count = min(len(items), BATCH_LIMIT)
+        if not self.asked:  # looked at after counting: what came meanwhile is not taken now
+            take = items.popleft
+            batch = [take() for _ in range(count)]
+        elif count and isinstance(items[0], Envelope):
+            self._asks_taken += 1
+            return items.popleft()  # type: ignore[no-any-return] # any envelope will do
+        else:
+            batch = list[Any]()
+            while len(batch) < count and not isinstance(items[0], Envelope):
+                batch.append(items.popleft())
         if self._feeders and len(items) <= self.capacity:
             self._wake_feeders()
         return batch or None
 
     def take_envelope(self) -> Envelope[Any] | None:
         """Take the next ask or tell and leave the data."""
+        if not self.asked:
+            return None
         for item in list(self._items):
             if isinstance(item, Envelope):
                 self._items.remove(item)
+                self._asks_taken += 1
                 return item  # pyright: ignore[reportUnknownVariableType] - any envelope will do
         return None
 
-    def sleep(self, deadline: float | None, *, paused: bool) -> None:
-        """Sleep until something is put; a paused reader sleeps through data."""
+    def sleep(self, reader: Inbox, deadline: float | None, *, paused: bool) -> bool:
+        """Sleep until something is put; a paused reader sleeps through data. Returns whether there was any need to sleep."""
+        self._wakes_at = deadline
+        self._sleeper = None if paused else reader
         if not paused:
             self._idle = True
             if self._items:
                 self._idle = False
-                return
-        self.parking.park(deadline)
+                return False
+        slept = self.parking.park(deadline)
         self._idle = False
-
-
-class Inbox:
-    """One incarnation's view of its mailbox; what Pykka calls `actor_inbox`.
-
-    Attributes:
-        deadline: when the node wants a `Tick`, or None.
-        feeds: mailboxes that hold back data while they are over their capacity.
-        finished: set by the node when its stop rule is met.
-        sealed: the incarnation has ended; it gets nothing more, and what it produces must not be passed on.
-        poisoned: the item that was being handled when the incarnation crashed, or None.
-        paused_since: since when data is held back, or None.
-        pause_tick: seconds after which a pause brings a tick, or None.
-    """
-
-    def __init__(self, mailbox: Mailbox, feeds: tuple[Feed, ...] = ()) -> None:
-        self.mailbox = mailbox
-        self.feeds = feeds
-        self.deadline: float | None = None
-        self.finished = False
-        self.sealed = False
-        self.poisoned: Any = None
-        self.paused_since: float | None = None
-        self.pause_tick: float | None = None
-        self._cancelled = False
-        self._batch: list[Any] = []
-        self._iterator: Iterator[Any] = iter(())
-
-    def put(self, envelope: Envelope[Any], /) -> None:
-        """Put through the actor's own ref, which dies with this incarnation."""
-        if self.sealed:
-            answer_dead(envelope, self.mailbox.name)
-        else:
-            self.mailbox.put(envelope)
-
-    def get(self) -> Envelope[Any]:
-        """Wait for the next thing to do; the order of the checks is the order of precedence."""
-        mailbox, clock = self.mailbox, self.mailbox.clock
-        while True:
-            if mailbox.aborted or self.finished or self.sealed:
-                return Envelope(_ActorStop())
-            paused = self._paused()
-            if self.deadline is not None and clock.now() >= self.deadline:
-                self.deadline = None
-                return Envelope(_TICK)
-            taken = mailbox.take_envelope() if paused else mailbox.take()
-            if isinstance(taken, list):
-                return Envelope(self._hand_out(taken))
-            if taken is not None:
-                return taken
-            if mailbox.stopping and not self._cancelled and not paused:
-                self._cancelled = True
-                return Envelope(_CANCEL)
-            if mailbox.parking.ready():
-                return Envelope(_READABLE)
-            mailbox.sleep(self.deadline, paused=paused)
-
-    def empty(self) -> bool:
-        """Seal the view. Pykka calls this only when the actor has ended, to drain what we keep for the successor."""
-        self.seal()
-        return True
-
-    def batch_done(self) -> None:
-        """Note that everything handed out was handled."""
-        self._batch = []
-
-    def seal(self) -> None:
-        """End this view: set aside the item that was being handled and give back the rest of its batch."""
-        if self.sealed:
-            return
-        self.sealed = True
-        rest = list(self._iterator)
-        begun = len(self._batch) - len(rest)
-        if begun:
-            self.poisoned = self._batch[begun - 1]
-        self.mailbox.put_front(rest)
-
-    def _hand_out(self, batch: list[Any]) -> Batch:
-        self._batch = batch
-        self._iterator = iter(batch)
-        return Batch(self._iterator)
-
-    def _paused(self) -> bool:
-        paused = any(feed.over_capacity(self.mailbox) for feed in self.feeds)
-        if not paused:
-            self.paused_since = None
-        elif self.paused_since is None:
-            self.paused_since = now = self.mailbox.clock.now()
-            if self.pause_tick is not None:
-                look = now + self.pause_tick
-                self.deadline = look if self.deadline is None else min(look, self.deadline)
-        return paused
+        return slept

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .ends import ErrorEnd
-    from .mailbox import Inbox
+    from .inbox import Inbox
 
 __all__ = ["Resender"]
 

@@ -15,7 +15,7 @@ from .node import Node, Station
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .mailbox import Inbox
+    from .inbox import Inbox
 
 __all__ = ["SReceiver"]
 

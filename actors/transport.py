@@ -1,32 +1,33 @@
-"""The UDP socket of a stack, and how addresses get into canonical form at the edge.
+"""The UDP socket of a stack.
 
 `Transport` is all that the stack needs of a network; `packhorse.testing` has one without sockets.
 """
 
 from __future__ import annotations
 
+import errno
+import math
 import os
+import select
 import selectors
 import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, cast
 
-import msgspec
-
-from ..protocol.address import Address, canonical, check_target, is_numeric
-from ..protocol.errors import PackageError
-from ..protocol.header import MAX_DATAGRAM
-from ..protocol.packages import OutPackage, normalized
+from ..protocol.address import Address, canonical
 from .mailbox import Parking
+from .offload import ANCILLARY, LONGEST, Segmentation, accept_coalesced, count_overflow, segment_size, stretches
 
-__all__ = ["RECEIVE_BUFFER", "Resolver", "Transport", "UdpTransport"]
+__all__ = ["RECEIVE_BUFFER", "Transport", "UdpTransport"]
 
 RECEIVE_BUFFER: Final = 4 * 1024 * 1024
 """Bytes of receive buffer to ask for: a datagram of 64 bytes occupies 832, so the usual 212 992 hold 256 of them."""
 
 _REMEMBERED: Final = 4096
+"""Sources whose canonical address is kept, so that packages of one source share one tuple."""
 
 
 class Transport(Parking, Protocol):
@@ -42,16 +43,20 @@ class Transport(Parking, Protocol):
         """Bytes of receive buffer that the system granted."""
         ...
 
-    def send(self, target: Address, datagram: bytes) -> None:
-        """Send one datagram.
-
-        Raises:
-            OSError: the system refused.
-        """
+    @property
+    def overflowed(self) -> int:
+        """What was lost because the receive buffer was full, as far as the system tells."""
         ...
 
-    def receive(self) -> tuple[Address, bytes] | None:
-        """Return the next datagram and its source, or None if there is none right now.
+    def send(self, target: Address, datagrams: list[bytes]) -> Sequence[OSError]:
+        """Send datagrams in order. Returns an error for each that the system refused; it is gone, the others are sent."""
+        ...
+
+    def receive(self) -> tuple[Address, int, bytes] | None:
+        """Return what came next, or None if there is nothing right now.
+
+        What came has one source, and is one datagram or several of a size, back to back: (source, size, data). Only the last may be
+        shorter than that size.
 
         Raises:
             OSError: the system reported something other than a datagram.
@@ -69,13 +74,14 @@ class UdpTransport:
     Args:
         host: a numeric address or a host name of this machine.
         port: the port; 0 lets the system choose.
+        offload: let the system take and give many datagrams in one call, where it can.
 
     Raises:
         OSError: the port is taken or the address is not ours.
         TypeError, ValueError: the arguments are no address.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, offload: bool = True) -> None:
         if not isinstance(host, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a public edge
             raise TypeError(f"host is a str, not {host!r}")
         if not isinstance(port, int) or isinstance(port, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - same
@@ -85,7 +91,11 @@ class UdpTransport:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)[0]
         self._six = family == socket.AF_INET6
         self._readable = True
+        self._waited = False
         self._closed = False
+        self._buffer = memoryview(bytearray(LONGEST))
+        self._sources: dict[Any, Address] = {}
+        self.overflowed = 0
         self._parking = threading.Lock()
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -94,13 +104,15 @@ class UdpTransport:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             self._socket.bind(address)
             self._socket.setblocking(False)
+            self._segmentation = Segmentation(self._socket) if offload else None
+            if offload:
+                accept_coalesced(self._socket)
+            count_overflow(self._socket)
             self._alarm = _Alarm()
         except BaseException:
             self._socket.close()
             raise
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._socket, selectors.EVENT_READ)
-        self._selector.register(self._alarm, selectors.EVENT_READ)
+        self._poll = _poller(self._socket, self._alarm)
 
     @property
     def address(self) -> Address:
@@ -113,45 +125,66 @@ class UdpTransport:
         size = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         return size // 2 if sys.platform == "linux" else size
 
-    def send(self, target: Address, datagram: bytes) -> None:
-        """Send one datagram, waiting while the socket's buffer is full."""
+    def send(self, target: Address, datagrams: list[bytes]) -> Sequence[OSError]:
+        """Send datagrams, waiting while the socket's buffer is full; see `Transport.send`."""
         destination: Any = target
         if self._six and len(target) == 2:  # noqa: PLR2004 - an IPv4 address
             destination = (f"::ffff:{target[0]}", target[1], 0, 0)
-        while True:
-            try:
-                self._socket.sendto(datagram, destination)
-            except BlockingIOError:
-                with selectors.DefaultSelector() as writable:  # select.select takes no descriptor above 1023
-                    writable.register(self._socket, selectors.EVENT_WRITE)
-                    writable.select()
-            else:
-                return
+        segmentation = self._segmentation
+        if len(datagrams) == 1 or segmentation is None or not segmentation.works:
+            return self._send_plainly(datagrams, destination)
+        refused: list[OSError] = []
+        for size, run in stretches(datagrams):
+            if len(run) == 1 or not segmentation.works:
+                refused += self._send_plainly(run, destination)
+                continue
+            error = self._send(b"".join(run), segmentation.ancillary(size), destination)
+            if error is not None:
+                refusals = self._send_plainly(run, destination)
+                segmentation.failed(error, plainly=not refusals)
+                refused += refusals
+        return refused
 
-    def receive(self) -> tuple[Address, bytes] | None:
-        """Return the next datagram and its source, one byte more than is allowed if it is too long."""
+    def receive(self) -> tuple[Address, int, bytes] | None:
+        """Return what came next; see `Transport.receive`."""
         try:
-            datagram, source = self._socket.recvfrom(MAX_DATAGRAM + 1)
+            count, ancillary, flags, raw = self._socket.recvmsg_into([self._buffer], ANCILLARY)
         except BlockingIOError:
             self._readable = False
             return None
-        return self._canonical(source), datagram
+        if self._waited:
+            # Probably there is nothing more; if there is, `park` returns at once.
+            self._waited = self._readable = False
+        size = 0
+        if ancillary:
+            size, overflowed = segment_size(ancillary)
+            self.overflowed = overflowed or self.overflowed
+        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            raise OSError(errno.EMSGSIZE, "what came was cut off")
+        source = self._sources.get(raw)
+        if source is None:
+            if len(self._sources) >= _REMEMBERED:
+                self._sources.clear()
+            source = self._sources[raw] = self._canonical(raw)
+        return source, size or count, bytes(self._buffer[:count])
 
     def ready(self) -> bool:
         """Tell whether there may be datagrams."""
         return self._readable
 
-    def park(self, deadline: float | None) -> None:
-        """Sleep until there is a datagram, until `unpark`, or until the deadline."""
-        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+    def park(self, deadline: float | None) -> bool:
+        """Sleep until there is a datagram, until `unpark`, or until the deadline; return whether that took any sleep."""
         with self._parking:
             if self._closed:
-                return
-            for key, _ in self._selector.select(timeout):
-                if key.fileobj is self._socket:
-                    self._readable = True
-                else:
-                    self._alarm.silence()
+                return True
+            found = self._poll(0)
+            self._waited = not found
+            if not found:
+                found = self._poll(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if self._alarm.fileno() in found:
+                self._alarm.silence()
+            self._readable = self._readable or self._socket.fileno() in found
+        return self._waited
 
     def unpark(self) -> None:
         """Wake the reader."""
@@ -162,15 +195,53 @@ class UdpTransport:
         self._closed = True
         self._alarm.ring()
         with self._parking:  # nothing would wake a reader that sleeps on descriptors that are gone
-            self._selector.close()
             self._socket.close()
             self._alarm.close()
+
+    def _send_plainly(self, datagrams: list[bytes], destination: Any) -> Sequence[OSError]:
+        errors = [self._send(datagram, (), destination) for datagram in datagrams]
+        return [error for error in errors if error is not None]
+
+    def _send(self, data: bytes, ancillary: Sequence[tuple[int, int, bytes]], destination: Any) -> OSError | None:
+        while True:
+            try:
+                if ancillary:
+                    self._socket.sendmsg((data,), ancillary, 0, destination)
+                else:
+                    self._socket.sendto(data, destination)
+            except BlockingIOError:
+                with selectors.DefaultSelector() as writable:  # select.select takes no descriptor above 1023
+                    writable.register(self._socket, selectors.EVENT_WRITE)
+                    writable.select()
+            except OSError as error:
+                return error
+            else:
+                return None
 
     def _canonical(self, address: Any) -> Address:
         if not self._six:
             return cast("tuple[str, int]", address)
         host, port, _, scope = cast("tuple[str, int, int, int]", address)
         return canonical(host.partition("%")[0], port, scope)
+
+
+def _poller(*sources: Any) -> Callable[[float | None], set[int]]:
+    """Return what waits, at most so many seconds, until any of these can be read, and tells which (by descriptor)."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        for source in sources:
+            poll.register(source, select.POLLIN)
+        return lambda timeout: {
+            descriptor for descriptor, _ in poll.poll(None if timeout is None else math.ceil(timeout * 1000))
+        }
+
+    def wait(timeout: float | None) -> set[int]:
+        with selectors.DefaultSelector() as selector:
+            for source in sources:
+                selector.register(source, selectors.EVENT_READ)
+            return {key.fd for key, _ in selector.select(timeout)}
+
+    return wait
 
 
 class _Alarm:
@@ -214,51 +285,3 @@ class _Alarm:
         elif self._event >= 0:
             event, self._event = self._event, -1
             os.close(event)
-
-
-class Resolver:
-    """Makes targets ready to be sent to: resolves names, once each, and refuses what the socket cannot reach."""
-
-    def __init__(self, bound: Address) -> None:
-        self._four_only = len(bound) == 2  # noqa: PLR2004 - an IPv4 address
-        self._six_only = not self._four_only and bound[0] != "::"
-        self._known: dict[Address, Address] = {}
-
-    def resolve(self, target: Address) -> Address:
-        """Return the canonical address of a user's target.
-
-        Raises:
-            PackageError: the name is unknown, or the address is of the wrong family for this stack.
-        """
-        known = self._known.get(target)
-        if known is None:
-            known = self._check(normalized(target))
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[target] = known
-        return known
-
-    def resolved(self, package: OutPackage) -> OutPackage:
-        """Return the package with its target resolved."""
-        target = self.resolve(package.target)
-        if target is package.target:
-            return package
-        return msgspec.structs.replace(package, target=target)
-
-    def _check(self, target: Address) -> Address:
-        if not is_numeric(target[0]):
-            return self._look_up(target)
-        if len(target) == 4 and self._four_only:  # noqa: PLR2004 - an IPv6 address
-            raise PackageError(f"{target[0]} is an IPv6 address, and this stack is bound to IPv4; start it on '::'")
-        if len(target) == 2 and self._six_only:  # noqa: PLR2004 - an IPv4 address
-            raise PackageError(f"{target[0]} is an IPv4 address, and this stack is bound to IPv6; start it on '::'")
-        return target
-
-    def _look_up(self, target: Address) -> Address:
-        family = socket.AF_INET if self._four_only else socket.AF_INET6 if self._six_only else socket.AF_UNSPEC
-        try:
-            results = socket.getaddrinfo(target[0], target[1], family, socket.SOCK_DGRAM)
-        except (OSError, UnicodeError) as error:
-            raise PackageError(f"the host name {target[0]!r} cannot be resolved: {error}") from error
-        address: Any = results[0][4]
-        return check_target(canonical(address[0].partition("%")[0], *address[1:2], *address[3:4]))

@@ -17,8 +17,9 @@ from .node import Node, Station
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ..protocol.policy import ConfirmPolicy
     from .ends import PackageEnd
-    from .mailbox import Inbox
+    from .inbox import Inbox
 
 __all__ = ["UReceiver"]
 
@@ -39,14 +40,19 @@ class UReceiver(Node[Receiving]):
         report: Callable[[Death], None],
         *,
         packages: PackageEnd,
+        policy: ConfirmPolicy,
     ) -> None:
         super().__init__(station, inbox, generation, report)
         self._packages = packages
+        self._policy = policy
+        self._unlooked = 0
+        """Ids that confirmer was given since it was last woken for them."""
         self._confirmer = station.outlets["confirmer"]
         inbox.pause_tick = STILL_HERE
 
     def _received(self, received: Received, now: float) -> None:
         del now
+        self._station.mailbox.weight_taken += received.count
         if not self._packages.closed:
             self._state.received(received)
 
@@ -69,6 +75,15 @@ class UReceiver(Node[Receiving]):
         still_here = self._clock.now() + STILL_HERE
         return still_here if deadline is None else min(deadline, still_here)
 
+    def _confirm_by(self) -> float:
+        """Return when confirmer should look at what it is given now."""
+        policy, runs = self._policy, self._state.to_confirmer
+        self._unlooked += sum([len(run.ids) for run in runs])
+        if self._unlooked < policy.count and not any(run.urgent for run in runs):
+            return runs[0].time + policy.delay
+        self._unlooked = 0
+        return runs[0].time
+
     def _salvage(self, item: Any, now: float) -> None:
         if type(item) is Forget:
             self._forget(item, now)  # nothing heals its loss, so it is tried once more
@@ -78,8 +93,11 @@ class UReceiver(Node[Receiving]):
         if state.to_user:
             self._packages.put_all(state.to_user)
             state.to_user.clear()
-        self._confirmer.put_all(state.to_confirmer)
-        state.to_confirmer.clear()
+        if state.to_confirmer:
+            by = self._confirm_by()
+            self._confirmer.put_softly(state.to_confirmer)
+            state.to_confirmer.clear()
+            self._confirmer.wake_by(by)
         counters = self._counters
         counters["duplicates"] = state.duplicates
         counters["refused"] = state.refused

@@ -6,13 +6,13 @@ the datagram to dsender, so that no confirmation can come unexpected. When cance
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..protocol.errors import FailureReason, PeerFailed
 from ..protocol.messages import Expired, Failed, Grant
 from ..protocol.numbering import Numbering
 from ..protocol.packages import OutPackage
-from .messages import Death, FlushAll, Forget
+from .messages import Batch, Death, FlushAll, Forget
 from .node import Node, Station
 
 if TYPE_CHECKING:
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
     from .admission import Admission
     from .ends import ErrorEnd
-    from .mailbox import Inbox
+    from .inbox import Inbox
 
 __all__ = ["USender"]
+
+SOON: Final = 0.02
+"""Seconds in which resender should hear of what was sent, if nobody waits for room."""
 
 
 class USender(Node[Numbering]):
@@ -52,6 +55,28 @@ class USender(Node[Numbering]):
         self._errors = errors
         self._resender = station.outlets["resender"]
         self._dsender = station.outlets["dsender"]
+        self._wake_by: float | None = None
+
+    def _handle(self, batch: Batch, now: float) -> None:
+        """Send the packages of a batch in runs, and handle everything else, and what is irregular, item by item."""
+        items, send_run, table = batch.items, self._state.send_run, self._table
+        at = 0
+        while at < len(items):
+            item = items[at]
+            if item.__class__ is OutPackage:
+                try:
+                    behind = send_run(items, at, now)
+                except Exception:  # noqa: BLE001 - one package of the run; `_send` finds out which, and crashes over it alone
+                    behind = at
+                if behind > at:
+                    batch.begun = at = behind
+                    continue
+            batch.begun = at = at + 1
+            handler = table.get(item.__class__)
+            if handler is None:
+                self._unexpected(item, now)
+            else:
+                handler(item, now)
 
     def _send(self, package: OutPackage, now: float) -> None:
         self._state.send(package, now)
@@ -85,13 +110,23 @@ class USender(Node[Numbering]):
         for failure in state.failures:
             self._tell_user(failure)
         state.failures.clear()
-        self._resender.put_all(state.to_resender)
-        state.to_resender.clear()
-        self._dsender.put_all(state.to_dsender)
-        state.to_dsender.clear()
+        if state.to_resender:
+            self._resender.put_softly(state.to_resender)
+            state.to_resender.clear()
+            self._wake_by = self._clock.now() + (0.0 if state.urgent else SOON)
+            state.urgent = False
+        if state.to_dsender:
+            self._hand_over(self._dsender, state.to_dsender)
+            state.to_dsender.clear()
         if state.released:
             self._admission.release(state.released)
             state.released.clear()
+
+    def _wake_others(self) -> None:
+        # resender has to know first, but that it is woken can wait until the datagrams are on their way.
+        if self._wake_by is not None:
+            self._resender.wake_by(self._wake_by)
+            self._wake_by = None
 
     def _tell_user(self, failure: PeerFailed) -> None:
         self._logger.warning(

@@ -223,9 +223,9 @@ class Room:
         limit = oldest + self._window
         if budget == self.budget and limit <= self.limit:
             return False
-        if now < self._paced_until:
+        if now < self._paced_until - PACE:
             self.opens_at = self._paced_until
             return False
-        self._paced_until = now + (budget - max(self.budget, self.total)) / rate
+        self._paced_until = max(now, self._paced_until) + (budget - max(self.budget, self.total)) / rate
         self.limit, self.budget = limit, budget
         return True

@@ -14,7 +14,9 @@ circle matters only where an id comes in: `unwrap` turns it into the nearest num
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
+from struct import Struct
 from typing import Final
 
 __all__ = [
@@ -28,11 +30,13 @@ __all__ = [
     "Kind",
     "Peers",
     "Reliability",
+    "ids_of_run",
     "pack_confirmation",
     "pack_header",
     "unpack_confirmation",
     "unpack_header",
     "unwrap",
+    "unwrap_all",
 ]
 
 HEADER_SIZE: Final = 4
@@ -91,6 +95,8 @@ KINDS: Final = tuple(_kind(flags) for flags in range(256))
 
 _RELIABILITIES: Final = {member.value: member for member in Reliability}
 _CONTROL_HEADER: Final = bytes([CONTROL, 0, 0, 0])
+_WIDE: Final = tuple(Struct(f">{count}I") for count in range(MAX_CONFIRMED + 1))
+"""Struct of so many ids in 4 bytes each, by their count."""
 
 
 def pack_header(reliability: Reliability, peers: Peers, number: int) -> bytes:
@@ -105,15 +111,32 @@ def unpack_header(datagram: bytes) -> tuple[Reliability, Peers, int]:
     return _RELIABILITIES[flags & RELIABILITY_BITS], peers, int.from_bytes(datagram[1:HEADER_SIZE], "big")
 
 
-def pack_confirmation(ids: list[int]) -> bytes:
+def pack_confirmation(ids: Sequence[int]) -> bytes:
     """Make one control datagram that confirms at most `MAX_CONFIRMED` ids; with none it says only "I live"."""
-    return _CONTROL_HEADER + b"".join([number.to_bytes(ID_SIZE, "big") for number in ids])
+    wide = _WIDE[len(ids)].pack(*ids)
+    narrow = bytearray(ID_SIZE * len(ids))
+    for place in range(ID_SIZE):
+        narrow[place::ID_SIZE] = wide[place + 1 :: 4]
+    return _CONTROL_HEADER + narrow
 
 
 def unpack_confirmation(datagram: bytes) -> list[int]:
     """Read the ids that a control datagram confirms; a trailing fragment of 1 or 2 bytes is ignored."""
-    end = len(datagram) - (len(datagram) - HEADER_SIZE) % ID_SIZE
-    return [int.from_bytes(datagram[start : start + ID_SIZE], "big") for start in range(HEADER_SIZE, end, ID_SIZE)]
+    return list(_ids(datagram[HEADER_SIZE:], ID_SIZE, 0))
+
+
+def ids_of_run(buffer: bytes, size: int) -> Sequence[int]:
+    """Read the ids of package datagrams that lie back to back, each `size` bytes long; only the last may be shorter."""
+    return _ids(buffer, size, 1)
+
+
+def _ids(data: bytes, stride: int, offset: int) -> Sequence[int]:
+    """Read ids that lie `stride` bytes apart; all at once, which is several times quicker than one by one."""
+    count = (len(data) - offset - ID_SIZE) // stride + 1
+    wide = bytearray(4 * count)
+    for place in range(ID_SIZE):
+        wide[place + 1 :: 4] = data[offset + place :: stride][:count]
+    return (_WIDE[count] if count < len(_WIDE) else Struct(f">{count}I")).unpack(wide)
 
 
 def unwrap(wire_id: int, near: int) -> int:
@@ -122,3 +145,12 @@ def unwrap(wire_id: int, near: int) -> int:
     The result may be negative, which stands for an id before the very first one.
     """
     return near + ((wire_id - near + HALF_CIRCLE) & ID_MASK) - HALF_CIRCLE
+
+
+def unwrap_all(wire_ids: Sequence[int], near: int) -> Sequence[int]:
+    """Return the numbers closest to `near` of several ids; see `unwrap`."""
+    turns, low = near & ~ID_MASK, near & ID_MASK
+    if wire_ids and low - HALF_CIRCLE <= min(wire_ids) and max(wire_ids) < low + HALF_CIRCLE:
+        # None of them lies across the point where ids begin anew.
+        return wire_ids if not turns else [turns + wire_id for wire_id in wire_ids]
+    return [unwrap(wire_id, near) for wire_id in wire_ids]

@@ -14,6 +14,8 @@ Three habits:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from .address import Address
@@ -129,7 +131,7 @@ class Confirmed(msgspec.Struct, frozen=True):
     """sreceiver -> Redelivery: one control datagram arrived, listing these ids."""
 
     source: Address
-    ids: list[int]
+    ids: Sequence[int]
     time: float
 
 
@@ -143,6 +145,11 @@ class Received(msgspec.Struct, frozen=True):
     size: int
     buffer: bytes
     time: float
+
+    @property
+    def count(self) -> int:
+        """How many datagrams there are."""
+        return -(-len(self.buffer) // self.size)
 
 
 class ToConfirm(msgspec.Struct, frozen=True):

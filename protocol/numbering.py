@@ -6,34 +6,53 @@ The rules (protocol/README.md has them in full):
 - reliable packages take theirs from one counter per target, starting at 0, in the order they were sent;
 - a number is given only within what `Redelivery` granted, in numbers and in bytes; what has none yet waits in the target's
   backlog, at most for its lifetime;
+- packages that wait together may be handled together, as a *run*; `send_run` does at once what `send` does one by one;
+- in a run of packages that may arrive in any order those of a size go out together, since the system sends equal sizes at a fraction of
+  the cost. Nothing else changes their order;
 - when the peer has failed its backlog is given up, and numbering goes on where it was: the next package for that target
   wakes `Redelivery`, which first sends again what it holds and then grants room.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import accumulate, islice, repeat
 from math import inf
-from typing import TYPE_CHECKING, Any
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final
 
 from .ageing import Ageing
-from .congestion import INITIAL
+from .congestion import BURST, INITIAL
 from .errors import FailureReason, PeerFailed
-from .header import HEADER_SIZE, ID_MASK, pack_header
+from .header import HEADER_SIZE, ID_MASK, Reliability, pack_header
 from .messages import Datagrams, Dropped, Expired, Failed, Flush, Forgotten, Grant, Revive, Sent
+from .packages import OutPackage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from .address import Address
-    from .packages import OutPackage
 
 __all__ = ["WINDOW", "Numbering"]
 
 WINDOW = 1024
 """Numbers that may be unconfirmed at once per target. Receivers refuse to have more than 1024 holes."""
 
-MAX_RUN = 64
+SCARCE_BYTES = BURST
+SCARCE_NUMBERS = WINDOW // 8
+"""With less room than this left, more is needed at once."""
+
+WORTH_SORTING = 16
+"""Packages from which on it pays to bring those of a size together."""
+
+MAX_RUN = 256
 """Datagrams per message at most, so that no run takes long to handle."""
+
+
+_NOTHING: Final[deque[tuple[OutPackage, float]]] = deque(maxlen=0)
+"""The backlog of every target that has none: an empty deque of its own would take 600 bytes, and there may be thousands."""
 
 
 @dataclass(slots=True)
@@ -44,7 +63,7 @@ class _Target:
     total: int = 0
     """Bytes sent in reliable datagrams."""
     budget: int = INITIAL
-    backlog: deque[tuple[OutPackage, float]] = field(default_factory=deque[Any])
+    backlog: deque[tuple[OutPackage, float]] = field(default_factory=lambda: _NOTHING)
     """Packages that wait, and when each expires."""
     left: int = 0
     """How many packages have left the backlog, whichever way."""
@@ -66,6 +85,8 @@ class Numbering:
         released: packages that no longer wait for a number.
         failures: reports of packages whose lifetime passed while they waited.
         waiting: how many packages wait in backlogs.
+        urgent: whether `Redelivery` should look at `to_resender` at once: something waits for its answer, or soon will. Set to True
+            here, and to False by whoever passes that on.
     """
 
     def __init__(self, *, window: int = WINDOW) -> None:
@@ -74,6 +95,7 @@ class Numbering:
         self.released: list[OutPackage] = []
         self.failures: list[PeerFailed] = []
         self.waiting = 0
+        self.urgent = False
         self._window = window
         self._targets: dict[Address, _Target] = {}
         self._unreliable = 0
@@ -84,17 +106,17 @@ class Numbering:
     def send(self, package: OutPackage, now: float) -> None:
         """Send a package, or keep it until there is room."""
         if not package.reliability:
-            datagram = pack_header(package.reliability, package.peers, self._unreliable) + package.data
-            self._unreliable = (self._unreliable + 1) & ID_MASK
-            self._emit(package, datagram)
+            self._unreliable_run([package])
             return
         target = self._targets.get(package.target)
         if target is None:
             target = self._targets[package.target] = self._begin()
-        if not target.backlog and self._has_room(target, package):
-            self._number(target, package, now)
+        if not target.backlog and self._room(target, [package]):
+            self._number(target, [package], now)
             return
         expires = inf if package.lifetime is None else now + package.lifetime
+        if target.backlog is _NOTHING:
+            target.backlog = deque()
         target.backlog.append((package, expires))
         self.waiting += 1
         if expires < inf and not (target.looks and target.looks[-1] <= expires):
@@ -105,6 +127,31 @@ class Numbering:
             self._lives += 1
             target.life = self._lives
             self.to_resender.append(Revive(package.target, target.life, target.next, target.total))
+            self.urgent = True
+
+    def send_run(self, items: Sequence[Any], at: int, now: float) -> int:
+        """Send the packages that begin at a place in a list and can be sent together; return the place behind them.
+
+        That place is `at` itself if it takes `send` to send the first.
+        """
+        end = _end_of_run(items, at)
+        if end == at:
+            return at
+        run: list[OutPackage] = list(items[at:end])
+        if not run[0].reliability:
+            self._unreliable_run(run)
+            return end
+        target = self._targets.get(run[0].target)
+        if target is None or target.asleep:
+            return at
+        if target.backlog:
+            target.backlog.extend(zip(run, repeat(inf)))
+            self.waiting += len(run)
+            return end
+        room = self._room(target, run)
+        if room:
+            self._number(target, run[:room], now)
+        return at + room
 
     def granted(self, grant: Grant, now: float) -> None:
         """Use the room that was granted."""
@@ -119,6 +166,7 @@ class Numbering:
         if target is None or target.life != failed.life:
             return
         self.to_resender.append(Dropped(failed.target, failed.life, self._give_up(target)))
+        self.urgent = True
         target.limit, target.budget = target.next, target.total
         target.asleep = True
         self._pass_flushes()
@@ -140,6 +188,7 @@ class Numbering:
         target = self._targets.pop(address, None)
         if target is not None:
             self.to_resender.append(Forgotten(address, target.life, self._give_up(target)))
+            self.urgent = True
             self._pass_flushes()
 
     def flush(self, token: object) -> None:
@@ -174,6 +223,27 @@ class Numbering:
         if self._flushes:
             self._pass_flushes()
 
+    def renew(self, address: Address | None, now: float) -> None:
+        """Make anew what is known of a target, or of all if None, because handling it crashes again and again.
+
+        What waits for a number is given up and reported. Numbers, lives and room stay: they are all that is needed to go on.
+        """
+        del now
+        chosen = list(self._targets) if address is None else [known for known in self._targets if known == address]
+        for known in chosen:
+            old = self._targets[known]
+            packages = [package for package, _ in old.backlog]
+            fresh = _Target(old.life, old.next, old.limit, old.total, old.budget, asleep=old.asleep)
+            fresh.left = old.left + len(packages)
+            self._targets[known] = fresh
+            self.released += packages
+            if packages:
+                self.failures.append(PeerFailed(known, FailureReason.POISONED, packages))
+        if address is None:
+            self._expiries = Ageing()
+        self.waiting = sum(len(target.backlog) for target in self._targets.values())
+        self._pass_flushes()
+
     def _pass_flushes(self) -> None:
         waiting: list[tuple[object, dict[Address, int]]] = []
         for token, goals in self._flushes:
@@ -183,6 +253,7 @@ class Numbering:
                 continue
             marks = {address: (target.life, target.next) for address, target in targets.items() if not target.asleep}
             self.to_resender.append(Flush(marks, token))
+            self.urgent = True
         self._flushes = waiting
 
     def _begin(self) -> _Target:
@@ -191,7 +262,7 @@ class Numbering:
 
     def _give_up(self, target: _Target) -> list[OutPackage]:
         packages = [package for package, _ in target.backlog]
-        target.backlog.clear()
+        target.backlog = _NOTHING
         self._leave(target, len(packages))
         self.released += packages
         return packages
@@ -201,22 +272,37 @@ class Numbering:
         self.waiting -= count
 
     def _drain(self, target: _Target, now: float) -> None:
-        while target.backlog:
-            package, expires = target.backlog[0]
-            if expires <= now:
-                self._expire(package.target, target, now)
-            elif self._has_room(target, package):
-                self._number(target, package, now)
-                target.backlog.popleft()
-                self._leave(target, 1)
-            else:
+        """Give numbers to what waits, as far as there is room."""
+        backlog = target.backlog
+        while backlog:
+            if target.looks:
+                self._expire(backlog[0][0].target, target, now)
+                backlog = target.backlog
+            eager = backlog[0][0].eager if backlog else 1
+            run = [package for package, _ in islice(backlog, 1 if eager > 1 else MAX_RUN)]
+            if eager == 1:
+                run = run[: next((place for place, package in enumerate(run) if package.eager > 1), None)]
+            run = run[: self._room(target, run)]
+            if not run:
                 break
+            self._number(target, run, now)
+            for _ in run:
+                backlog.popleft()
+            self._leave(target, len(run))
+        if not backlog:
+            target.backlog = _NOTHING
         if self._flushes:
             self._pass_flushes()
 
     @staticmethod
-    def _has_room(target: _Target, package: OutPackage) -> bool:
-        return target.next < target.limit and target.total + HEADER_SIZE + len(package.data) <= target.budget
+    def _room(target: _Target, run: Sequence[OutPackage]) -> int:
+        """Return for how many of these packages, from the first on, there is room."""
+        count = min(len(run), target.limit - target.next)
+        left = target.budget - target.total - HEADER_SIZE * count
+        if count <= 0 or sum([len(package.data) for package in run[:count]]) <= left:
+            return max(0, count)
+        ends = list(accumulate([HEADER_SIZE + len(package.data) for package in run]))
+        return min(count, bisect_right(ends, target.budget - target.total))
 
     def _expire(self, address: Address, target: _Target, now: float) -> float | None:
         """Drop what has waited for too long; return when the next one will have."""
@@ -229,30 +315,82 @@ class Numbering:
         soonest = min((expires for _, expires in target.backlog), default=inf)
         return soonest if soonest < inf else None
 
-    def _number(self, target: _Target, package: OutPackage, now: float) -> None:
-        number = target.next
-        datagram = pack_header(package.reliability, package.peers, number) + package.data
+    def _number(self, target: _Target, run: list[OutPackage], now: float) -> None:
+        """Give the next numbers to a run of packages for which there is room."""
+        run = _by_size(run)
+        number, address, eager = target.next, run[0].target, run[0].eager
+        datagrams = _pack_run(run, number)
         before = target.total
-        target.next = number + 1
-        target.total = before + len(datagram)
-        run = self.to_resender[-1] if self.to_resender else None
+        target.next = number + len(run)
+        target.total = before + sum(map(len, datagrams))
+        if target.budget - target.total < SCARCE_BYTES or target.limit - target.next < SCARCE_NUMBERS:
+            self.urgent = True
+        last = self.to_resender[-1] if self.to_resender else None
         if (
-            type(run) is Sent
-            and run.target == package.target
-            and run.life == target.life
-            and run.eager == package.eager == 1
-            and len(run.datagrams) < MAX_RUN
+            type(last) is Sent
+            and last.target == address
+            and last.life == target.life
+            and last.eager == eager == 1
+            and len(last.datagrams) + len(run) <= MAX_RUN
         ):
-            run.datagrams.append(datagram)
+            last.datagrams.extend(datagrams)
         else:
-            run = Sent(package.target, target.life, number, [datagram], before, now, package.eager)
-            self.to_resender.append(run)
-        self._emit(package, datagram)
+            self.to_resender.append(Sent(address, target.life, number, datagrams, before, now, eager))
+        self._emit(address, run, datagrams)
 
-    def _emit(self, package: OutPackage, datagram: bytes) -> None:
-        run = self.to_dsender[-1] if self.to_dsender else None
-        if run is not None and run.target == package.target and len(run.datagrams) < MAX_RUN:
-            run.datagrams.append(datagram)
+    def _unreliable_run(self, run: list[OutPackage]) -> None:
+        run = _by_size(run)
+        datagrams = _pack_run(run, self._unreliable)
+        self._unreliable = (self._unreliable + len(run)) & ID_MASK
+        self._emit(run[0].target, run, datagrams)
+
+    def _emit(self, address: Address, run: Iterable[OutPackage], datagrams: list[bytes]) -> None:
+        last = self.to_dsender[-1] if self.to_dsender else None
+        if last is not None and last.target == address and len(last.datagrams) + len(datagrams) <= MAX_RUN:
+            last.datagrams.extend(datagrams)
         else:
-            self.to_dsender.append(Datagrams(package.target, [datagram]))
-        self.released.append(package)
+            self.to_dsender.append(Datagrams(address, datagrams.copy()))
+        self.released.extend(run)
+
+
+def _end_of_run(items: Sequence[Any], at: int) -> int:
+    """Return where a run ends: packages for one target, reliable or not, with nothing special about them."""
+    first = items[at]
+    if type(first) is not OutPackage:
+        return at
+    target, reliable = first.target, first.reliability > 0
+    for place in range(at, min(len(items), at + MAX_RUN)):
+        package = items[place]
+        if (
+            package.__class__ is not OutPackage
+            or package.target is not target
+            or (package.reliability > 0) is not reliable
+            or package.lifetime is not None
+            or package.eager != 1
+        ):
+            return place
+    return min(len(items), at + MAX_RUN)
+
+
+def _by_size(run: list[OutPackage]) -> list[OutPackage]:
+    """Bring packages of a size together, if they may arrive in any order."""
+    if len(run) < WORTH_SORTING or len({len(package.data) for package in run}) == 1:
+        return run
+    if any(package.reliability is Reliability.SEMI_ORDERED for package in run):
+        return run
+    return sorted(run, key=lambda package: len(package.data))
+
+
+def _pack_run(run: list[OutPackage], number: int) -> list[bytes]:
+    """Make the datagrams of packages with consecutive numbers; see `header.pack_header`."""
+    first = run[0].reliability | run[0].peers
+    alike = len({package.reliability for package in run}) == 1 == len({package.peers for package in run})
+    if alike and number & ID_MASK <= ID_MASK - len(run):
+        return [_pack(header) + package.data for header, package in enumerate(run, first << 24 | number & ID_MASK)]
+    return [
+        pack_header(package.reliability, package.peers, number) + package.data
+        for number, package in enumerate(run, number)
+    ]
+
+
+_pack = Struct(">I").pack

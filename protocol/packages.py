@@ -83,6 +83,23 @@ class OutPackage(msgspec.Struct, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         data = self.data
+        try:
+            if (
+                data.__class__ is bytes
+                and 0 < len(data) <= MAX_PAYLOAD
+                and self.reliability.__class__ is Reliability
+                and self.peers.__class__ is Peers
+                and self.lifetime is None
+                and self.eager == 1
+                and _known[self.target] is self.target
+            ):
+                return  # nothing to complain of and nothing to change, as nearly always
+        except (KeyError, TypeError):
+            pass
+        self._check()
+
+    def _check(self) -> None:
+        data = self.data
         if type(data) is not bytes:
             raise TypeError(f"a package's data is bytes, not {type(data).__name__}")
         if not 0 < len(data) <= MAX_PAYLOAD:
@@ -93,12 +110,17 @@ class OutPackage(msgspec.Struct, frozen=True, gc=False):
             raise TypeError(f"peers is a packhorse.Peers, not {self.peers!r}")
         if self.lifetime is not None or self.eager != 1:
             self._check_options()
+        self._normalize()
+
+    def _normalize(self) -> None:
         try:
             target = _known.get(self.target)
         except TypeError:
             target = None
         if target is None:
             target = normalized(self.target)
+            if target == self.target:
+                target = self.target  # the caller's own tuple, so that the next package for it needs no change
             if len(_known) >= _KNOWN_LIMIT:
                 _known.clear()
             _known[self.target] = target

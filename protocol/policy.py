@@ -16,12 +16,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from .recovery import ORIGINAL_COPIES, MeasuredRecovery, OriginalRecovery
+from .original import ORIGINAL_COPIES, OriginalRecovery
+from .recovery import MeasuredRecovery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .recovery import Recovery
+    from .unconfirmed import Recovery
 
 __all__ = ["ConfirmPolicy", "ResendPolicy"]
 

@@ -21,12 +21,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from .ageing import Ageing
-from .header import HEADER_SIZE, Reliability, unpack_header, unwrap
+from .header import HEADER_SIZE, ID_MASK, Reliability, ids_of_run, unpack_header, unwrap
 from .messages import Received, ToConfirm
 from .packages import InPackage
 from .redelivery import MEMORY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .address import Address
 
 __all__ = ["MARGIN", "MAX_HOLES", "MAX_KEPT", "Receiving"]
@@ -77,9 +79,39 @@ class Receiving:
         buffer, size = received.buffer, received.size
         if len(buffer) <= size:
             self._package(received.source, buffer, received.time)
-            return
-        for start in range(0, len(buffer), size):
-            self._package(received.source, buffer[start : start + size], received.time)
+        elif not self._run(received):
+            for start in range(0, len(buffer), size):
+                self._package(received.source, buffer[start : start + size], received.time)
+
+    def _run(self, received: Received) -> bool:
+        """Take a run at once, if it is what runs usually are: alike, in order, and with nothing missing before it.
+
+        That does what `_package` would do with one after the other, and nothing else. Returns whether it was such a run.
+        """
+        buffer, size, address, time = received.buffer, received.size, received.source, received.time
+        flags = buffer[0]
+        kinds = buffer[::size]
+        if kinds.count(flags) != len(kinds):
+            return False
+        reliability, peers, wire_id = unpack_header(buffer)
+        source = None
+        if reliability is not Reliability.UNRELIABLE:
+            source = self._sources.get(address)
+            if source is None or source.holes or source.next is None or time - source.heard >= MEMORY:
+                return False
+            ids = ids_of_run(buffer, size)
+            if wire_id != source.next & ID_MASK or ids != tuple(range(wire_id, wire_id + len(ids))):
+                return False
+        packages = [
+            InPackage(buffer[start : start + size - HEADER_SIZE], reliability, peers, address, time)
+            for start in range(HEADER_SIZE, len(buffer) + 1, size)
+        ]
+        self.to_user += packages
+        if source is not None:
+            source.heard = time
+            source.next = (source.next or 0) + len(packages)
+            self._confirm(address, range(wire_id, wire_id + len(packages)), time, urgent=False)
+        return True
 
     def forget(self, source: Address) -> None:
         """Forget the numbering of a source; what is kept of it is dropped, its next package is judged against 0."""
@@ -105,6 +137,24 @@ class Receiving:
             return None
 
         self._ageing.collect(now, look)
+
+    def renew(self, source: Address | None, now: float) -> None:
+        """Make anew what is known of a source, or of all if None, because handling it crashes again and again.
+
+        Next number, holes and kept packages stay, since they were confirmed: nothing is lost. Everything else is rebuilt.
+        """
+        chosen = list(self._sources) if source is None else [known for known in self._sources if known == source]
+        for address in chosen:
+            old = self._sources[address]
+            holes = dict.fromkeys(sorted(number for number in old.holes if number < (old.next or 0)))
+            fresh = _Source(now, old.next, holes, dict(old.kept), sorted(old.kept))
+            self._sources[address] = fresh
+            self._release(fresh)
+        if source is None:
+            self._ageing = Ageing()
+            for address in self._sources:
+                self._ageing.add(address, now + MEMORY + MARGIN)
+        self.kept = sum(len(known.kept) for known in self._sources.values())
 
     def _package(self, address: Address, datagram: bytes, time: float) -> None:
         reliability, peers, wire_id = unpack_header(datagram)
@@ -140,7 +190,7 @@ class Receiving:
         holes, expected = source.holes, source.next or 0
         if number < expected and number not in holes:
             self.duplicates += 1
-            self._confirm(package, wire_id, urgent=True)
+            self._confirm(package.source, (wire_id,), package.time, urgent=True)
             return
         skipped = range(expected, number)
         if len(holes) + len(skipped) > MAX_HOLES:
@@ -165,7 +215,7 @@ class Receiving:
             self.to_user.append(package)
             if number == lowest:
                 self._release(source)
-        self._confirm(package, wire_id, urgent=urgent)
+        self._confirm(package.source, (wire_id,), package.time, urgent=urgent)
 
     def _release(self, source: _Source) -> None:
         """Deliver what was kept below the lowest hole."""
@@ -175,9 +225,9 @@ class Receiving:
             self.to_user.append(source.kept.pop(heapq.heappop(order)))
             self.kept -= 1
 
-    def _confirm(self, package: InPackage, wire_id: int, *, urgent: bool) -> None:
+    def _confirm(self, source: Address, ids: Sequence[int], time: float, *, urgent: bool) -> None:
         run = self.to_confirmer[-1] if self.to_confirmer else None
-        if run is not None and run.source == package.source and run.urgent == urgent:
-            run.ids.append(wire_id)
+        if run is not None and run.source == source and run.urgent == urgent:
+            run.ids.extend(ids)
         else:
-            self.to_confirmer.append(ToConfirm(package.source, [wire_id], urgent, package.time))
+            self.to_confirmer.append(ToConfirm(source, list(ids), urgent, time))

@@ -14,22 +14,18 @@ The rules of `MeasuredRecovery`, after RFC 8985 (RACK) and RFC 6298:
   the rest is the first rule;
 - where more than 2 % are lost, what was lost once is sent again in two copies a few milliseconds apart. That costs no more
   bandwidth than the loss rate, and spares most packages that are lost twice a second round trip.
-
-`OriginalRecovery` keeps the fixed schedule of the protocol's original.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from .header import MAX_CONFIRMED, Reliability
-from .rtt import RoundTrip
+from .header import MAX_CONFIRMED
+from .unconfirmed import Copies, Recovery, Run
 
-__all__ = ["ORIGINAL_COPIES", "MeasuredRecovery", "OriginalRecovery", "Recovery", "Unconfirmed"]
+__all__ = ["MeasuredRecovery"]
 
 SETTLE: Final = 0.001
 """Seconds between a full confirmation, of which more pieces may follow, and the judgement of what it says."""
@@ -49,132 +45,31 @@ TWIN_LOSS: Final = 0.02
 """Share of packages lost from which on a lost one is sent again in two copies."""
 LOSS_MEMORY: Final = 256
 """Packages over which the loss rate is averaged."""
-ORIGINAL_COPIES: Final = 6
-ORIGINAL_BASE: Final = 0.22
-"""Seconds of the original's first wait; each is twice as long as the one before, and up to half of it longer."""
-
-
-@dataclass(slots=True)
-class Unconfirmed:
-    """A package that waits for its confirmation. Times in seconds.
-
-    Attributes:
-        datagram: what was sent.
-        first_sent: when its first copy was sent.
-        last_sent: when its last copy was sent.
-        serial: of the last copy.
-        round_sent: when the first copy was sent since the package was last judged lost.
-        round_serial: of that copy.
-        copies: how many were sent.
-        lost: how often it was judged lost, or sent again for want of an answer.
-        reported: the user was told that it was given up.
-    """
-
-    datagram: bytes
-    first_sent: float
-    last_sent: float
-    serial: int
-    round_sent: float
-    round_serial: int
-    copies: int = 1
-    lost: int = 0
-    reported: bool = False
-
-
-class Recovery:
-    """What every way of recovery has in common.
-
-    Attributes:
-        unconfirmed: by number.
-        held: semi-ordered packages that are confirmed while an earlier number is not, by number. The receiver keeps
-            them, and if the earlier one is given up, so must they be reported.
-        oldest: the lowest unconfirmed number, or `next`.
-        next: the number after the highest one.
-        in_flight: bytes of what is unconfirmed.
-        round_trip: what is known of the round-trip time.
-        lost: how many packages were judged lost so far.
-    """
-
-    def __init__(self, first: int) -> None:
-        self.unconfirmed: dict[int, Unconfirmed] = {}
-        self.held: dict[int, Unconfirmed] = {}
-        self.oldest = self.next = first
-        self.in_flight = 0
-        self.round_trip = RoundTrip()
-        self.lost = 0
-        self._serial = 0
-
-    def sent(self, number: int, datagram: bytes, now: float) -> None:
-        """Expect the confirmation of a package that is sent for the first time."""
-        self._serial = serial = self._serial + 1
-        self.unconfirmed[number] = Unconfirmed(datagram, now, now, serial, now, serial)
-        self.in_flight += len(datagram)
-        self.next = number + 1
-
-    def confirmed(self, numbers: Iterable[int], now: float) -> tuple[int, float | None]:
-        """Take the confirmation of these numbers.
-
-        Returns:
-            How many bytes of packages it was news of, and the round-trip time it gave a sample of, if it did.
-        """
-        raise NotImplementedError
-
-    def due(self, now: float) -> list[int]:
-        """Return what is to be sent again now; it counts as sent."""
-        raise NotImplementedError
-
-    def deadline(self) -> float | None:
-        """Return when `due` has something, or None."""
-        raise NotImplementedError
-
-    def extra_copies(self, number: int, times: Iterable[float]) -> None:
-        """Send further copies of a package at these times, unless it is confirmed by then, if this way can do that."""
-
-    def revive(self, now: float) -> list[int]:
-        """Begin anew with everything that is unconfirmed; return it, to be sent again now."""
-        numbers = list(self.unconfirmed)
-        for number in numbers:
-            self.unconfirmed[number].first_sent = now
-            self._again(number, now)
-        return numbers
-
-    def _take(self, number: int) -> Unconfirmed | None:
-        """Note that a number is confirmed; return its package if that is news."""
-        package = self.unconfirmed.pop(number, None)
-        if package is not None:
-            self.in_flight -= len(package.datagram)
-            if package.datagram[0] & Reliability.SEMI_ORDERED:
-                self.held[number] = package
-        return package
-
-    def _advance(self) -> None:
-        """Find the lowest unconfirmed number."""
-        oldest = self.oldest
-        while oldest < self.next and oldest not in self.unconfirmed:
-            self.held.pop(oldest, None)
-            oldest += 1
-        self.oldest = oldest
-
-    def _again(self, number: int, now: float) -> Unconfirmed:
-        package = self.unconfirmed[number]
-        self._serial += 1
-        package.serial = package.round_serial = self._serial
-        package.last_sent = package.round_sent = now
-        package.copies += 1
-        package.lost += 1
-        return package
 
 
 class MeasuredRecovery(Recovery):
     """Recovery by what is measured; see the module's rules."""
+
+    __slots__ = (
+        "_backoff",
+        "_judge_at",
+        "_longest_wait",
+        "_newest",
+        "_order",
+        "_probed_at",
+        "_real_losses",
+        "_twins",
+        "loss_rate",
+        "tolerance",
+    )
 
     def __init__(self, first: int, longest_wait: float) -> None:
         super().__init__(first)
         self.loss_rate = 0.0
         self.tolerance = 1
         self._longest_wait = longest_wait
-        self._order: deque[tuple[int, int]] = deque()
-        """(serial, number) of copies in order of sending; one that is not its package's last copy means nothing."""
+        self._order: list[Run] = []
+        """Copies in order of sending; one that is not its package's last copy means nothing."""
         self._newest = 0
         """The highest serial known to have arrived."""
         self._judge_at: float | None = None
@@ -184,45 +79,40 @@ class MeasuredRecovery(Recovery):
         """A heap of (time, number, round serial) of copies to send."""
         self._real_losses = 0
 
-    def sent(self, number: int, datagram: bytes, now: float) -> None:
-        """Expect the confirmation of a package that is sent for the first time."""
-        super().sent(number, datagram, now)
-        self._order.append((self._serial, number))
-
     def extra_copies(self, number: int, times: Iterable[float]) -> None:
         """Send further copies of a package at these times, unless it is confirmed by then."""
-        package = self.unconfirmed[number]
+        round_serial = self.copies(number).round_serial
         for time in times:
-            heapq.heappush(self._twins, (time, number, package.round_serial))
+            heapq.heappush(self._twins, (time, number, round_serial))
 
-    def confirmed(self, numbers: Iterable[int], now: float) -> tuple[int, float | None]:
+    def confirmed(self, numbers: Sequence[int], now: float) -> tuple[int, float | None]:
         """Take the confirmation of these numbers; see `Recovery.confirmed`."""
-        news, sample, place = 0, None, 0
-        newest = self._newest
-        for place, number in enumerate(numbers):
-            package = self._take(number)
-            if package is None:
-                continue
-            news += len(package.datagram)
-            self.loss_rate -= self.loss_rate / LOSS_MEMORY
-            took = now - package.round_sent
-            if not package.lost:
-                if place == 0:
-                    sample = max(0.0, took)
-                    self.round_trip.sample(sample)
-            elif self.round_trip.minimum is not None and took < self.round_trip.minimum * TOO_SOON:
+        first = numbers[0] if numbers else None
+        measured = self._sent_at(first)
+        news, once, again = self._take(numbers)
+        sample, newest = None, self._newest
+        if measured is not None and news:
+            sample = max(0.0, now - measured)
+            self.round_trip.sample(sample)
+        if once:
+            highest = max(once)
+            newest = max(newest, self._run_of(highest).serial_of(highest))
+        for copies in again:
+            took = now - copies.round_sent
+            if copies.lost and self.round_trip.minimum is not None and took < self.round_trip.minimum * TOO_SOON:
                 self._needless()
                 continue
-            else:
+            if copies.lost:
                 self._needed()
-            newest = max(newest, package.round_serial)
+            newest = max(newest, copies.round_serial)
         if news:
             self._backoff = 0
-            self._advance()
+            self.loss_rate *= (1 - 1 / LOSS_MEMORY) ** (len(once) + len(again))
         if not self.unconfirmed:
             self._judge_at = None
+            self._rest()
         elif newest > self._newest:
-            judge_at = now + SETTLE if place + 1 >= MAX_CONFIRMED else now
+            judge_at = now + SETTLE if len(numbers) >= MAX_CONFIRMED else now
             if self._judge_at is None or self._judge_at > judge_at:
                 self._judge_at = judge_at
         self._newest = newest
@@ -238,13 +128,13 @@ class MeasuredRecovery(Recovery):
             self._time_out(now, numbers)
         while self._twins and self._twins[0][0] <= now:
             _, number, round_serial = heapq.heappop(self._twins)
-            package = self.unconfirmed.get(number)
-            if package is not None and package.round_serial == round_serial:
-                self._serial = serial = self._serial + 1
-                package.serial = serial
-                package.last_sent = now
-                package.copies += 1
-                self._order.append((package.serial, number))
+            copies = self._copies.get(number)
+            if copies is not None and copies.round_serial == round_serial:
+                self._serial += 1
+                copies.serial = self._serial
+                copies.last_sent = now
+                copies.copies += 1
+                self._order.append(Run(number, copies.serial, number + 1, now))
                 numbers.append(number)
         return numbers
 
@@ -267,44 +157,75 @@ class MeasuredRecovery(Recovery):
         self._twins.clear()
         return super().revive(now)
 
-    def _again(self, number: int, now: float) -> Unconfirmed:
-        package = super()._again(number, now)
-        self._order.append((package.serial, number))
-        if self.loss_rate > TWIN_LOSS:
-            heapq.heappush(self._twins, (now + TWIN_GAP, number, package.round_serial))
-        return package
+    def _sent(self, run: Run) -> None:
+        self._order.append(run)
 
-    def _oldest(self) -> Unconfirmed | None:
-        """Return the package whose last copy was sent longest ago."""
-        order = self._order
+    def _rest(self) -> None:
+        super()._rest()
+        self._order = []
+        self._twins = []
+
+    def _again(self, number: int, now: float) -> Copies:
+        copies = super()._again(number, now)
+        self._order.append(Run(number, copies.serial, number + 1, now))
+        if self.loss_rate > TWIN_LOSS:
+            heapq.heappush(self._twins, (now + TWIN_GAP, number, copies.round_serial))
+        return copies
+
+    def _sent_at(self, number: int | None) -> float | None:
+        """Return when an unconfirmed package was sent, if it was sent only once since it is judged by order."""
+        if number is None or number not in self.unconfirmed:
+            return None
+        copies = self._copies.get(number)
+        if copies is None:
+            return self._run_of(number).time
+        return None if copies.lost else copies.round_sent
+
+    def _oldest(self) -> Run | None:
+        """Return what begins with the copy, of those that are their package's last, that was sent longest ago."""
+        order, unconfirmed, copies = self._order, self.unconfirmed, self._copies
         while order:
-            serial, number = order[0]
-            package = self.unconfirmed.get(number)
-            if package is not None and package.serial == serial:
-                return package
-            order.popleft()
+            run = order[0]
+            ahead = min(self.oldest, run.end) - run.number
+            if ahead > 0:
+                run.number += ahead
+                run.serial += ahead
+            while run.number < run.end:
+                number = run.number
+                if number in unconfirmed and (number not in copies or copies[number].serial == run.serial):
+                    return run
+                run.number += 1
+                run.serial += 1
+            del order[0]
         return None
+
+    def _take_oldest(self, run: Run) -> int:
+        """Take the copy that `_oldest` has found out of the order."""
+        number = run.number
+        run.number += 1
+        run.serial += 1
+        return number
 
     def _judge(self, now: float, numbers: list[int]) -> None:
         """Find what is lost, from the oldest copy on."""
         self._judge_at = None
         patience = (self.round_trip.smoothed or 0.0) * 9 / 8 + SETTLE
         lost: list[int] = []
-        while (package := self._oldest()) is not None and package.serial < self._newest:
-            if package.serial + self.tolerance > self._newest and now < package.last_sent + patience:
-                self._judge_at = package.last_sent + patience
+        while (run := self._oldest()) is not None and run.serial < self._newest:
+            if run.serial + self.tolerance > self._newest and now < run.time + patience:
+                self._judge_at = run.time + patience
                 break
-            lost.append(self._order.popleft()[1])
+            lost.append(self._take_oldest(run))
         for number in lost:
             self._again(number, now)
         self.lost += len(lost)
         self.loss_rate += (1.0 - self.loss_rate) * min(1.0, len(lost) / LOSS_MEMORY)
         numbers += lost
 
-    def _timeout_at(self, oldest: Unconfirmed) -> float:
+    def _timeout_at(self, oldest: Run) -> float:
         timeout = self.round_trip.timeout
         if self._backoff == 0:
-            return oldest.last_sent + timeout
+            return oldest.time + timeout
         return self._probed_at + min(
             timeout * 2.0 ** min(self._backoff, MAX_DOUBLINGS), max(timeout, self._longest_wait)
         )
@@ -314,9 +235,9 @@ class MeasuredRecovery(Recovery):
         wait = 0.0 if self._backoff else self.round_trip.timeout
         for _ in range(PROBES if self._backoff else FIRST_RESENDS):
             oldest = self._oldest()
-            if oldest is None or oldest.last_sent == now or oldest.last_sent + wait > now:
+            if oldest is None or oldest.time == now or oldest.time + wait > now:
                 break
-            number = self._order.popleft()[1]
+            number = self._take_oldest(oldest)
             self._again(number, now)
             numbers.append(number)
         self._backoff += 1
@@ -331,56 +252,3 @@ class MeasuredRecovery(Recovery):
         if self._real_losses >= FORGIVENESS:
             self._real_losses = 0
             self.tolerance = max(1, self.tolerance - 1)
-
-
-class OriginalRecovery(Recovery):
-    """The original's schedule: every package by itself, at fixed times with some jitter."""
-
-    def __init__(self, first: int, random: Callable[[], float]) -> None:
-        super().__init__(first)
-        self._random = random
-        self._timers: list[tuple[float, int, int]] = []
-
-    def sent(self, number: int, datagram: bytes, now: float) -> None:
-        """Expect the confirmation of a package that is sent for the first time."""
-        super().sent(number, datagram, now)
-        self._wait(number, self.unconfirmed[number])
-
-    def confirmed(self, numbers: Iterable[int], now: float) -> tuple[int, float | None]:
-        """Take the confirmation of these numbers; see `Recovery.confirmed`."""
-        del now
-        before = self.in_flight
-        for number in numbers:
-            self._take(number)
-        self._advance()
-        return before - self.in_flight, None
-
-    def due(self, now: float) -> list[int]:
-        """Return what is to be sent again now; it counts as sent."""
-        numbers: list[int] = []
-        while self._timers and self._timers[0][0] <= now:
-            _, serial, number = heapq.heappop(self._timers)
-            package = self.unconfirmed.get(number)
-            if package is not None and package.serial == serial:
-                self._again(number, now)
-                numbers.append(number)
-        return numbers
-
-    def deadline(self) -> float | None:
-        """Return when `due` has something, or None."""
-        while self._timers:
-            time, serial, number = self._timers[0]
-            package = self.unconfirmed.get(number)
-            if package is not None and package.serial == serial:
-                return time
-            heapq.heappop(self._timers)
-        return None
-
-    def _again(self, number: int, now: float) -> Unconfirmed:
-        package = super()._again(number, now)
-        self._wait(number, package)
-        return package
-
-    def _wait(self, number: int, package: Unconfirmed) -> None:
-        wait = ORIGINAL_BASE * 2.0 ** (min(package.copies, ORIGINAL_COPIES) - 1) * (1 + self._random() / 2)
-        heapq.heappush(self._timers, (package.last_sent + wait, package.serial, number))

@@ -26,12 +26,12 @@ from .address import Address
 from .ageing import Ageing
 from .congestion import Controller, DelayController, Room
 from .errors import FailureReason, PeerFailed
-from .header import HEADER_SIZE, unpack_header, unwrap
+from .header import HEADER_SIZE, unpack_header, unwrap_all
 from .messages import Confirmed, Datagrams, Dropped, Expired, Failed, Flush, Forgotten, Grant, Revive, Sent
 from .numbering import MAX_RUN, WINDOW
 from .packages import OutPackage
 from .policy import ResendPolicy
-from .recovery import Recovery
+from .unconfirmed import Recovery
 
 __all__ = ["MEMORY", "Redelivery"]
 
@@ -121,11 +121,10 @@ class Redelivery:
         peer = self._peers.get(sent.target)
         if peer is None:
             peer = self._meet(sent.target, sent.life, sent.first, now)
-        expect = peer.recovery.sent
-        for number, datagram in enumerate(sent.datagrams, sent.first):
-            expect(number, datagram, now)
+        before = peer.recovery.in_flight
+        peer.recovery.sent(sent.first, sent.datagrams, now)
         peer.sent = now
-        peer.room.total = sent.before + sum(map(len, sent.datagrams))
+        peer.room.total = sent.before + peer.recovery.in_flight - before
         self.pending += len(sent.datagrams)
         if sent.eager > 1:
             peer.recovery.extra_copies(sent.first, [now + EAGER_GAP * copy for copy in range(1, sent.eager)])
@@ -141,10 +140,10 @@ class Redelivery:
             first = message.first if isinstance(message, Sent) else message.next
             peer = self._meet(message.target, message.life, first, now)
         if isinstance(message, Sent):
-            for number, datagram in enumerate(message.datagrams, message.first):
-                if number >= peer.recovery.next:
-                    peer.recovery.sent(number, datagram, message.time)
-                    self.pending += peer.phase is not _Phase.FAILED
+            unknown = message.datagrams[max(0, peer.recovery.next - message.first) :]
+            if unknown:
+                peer.recovery.sent(message.first + len(message.datagrams) - len(unknown), unknown, message.time)
+                self.pending += 0 if peer.phase is _Phase.FAILED else len(unknown)
         peer.life = message.life
         if peer.phase is _Phase.FAILED:
             peer.phase = _Phase.ACTIVE
@@ -211,8 +210,7 @@ class Redelivery:
         if peer is None:
             return
         recovery, now = peer.recovery, confirmed.time
-        oldest = recovery.oldest
-        numbers = [unwrap(wire_id, oldest) for wire_id in confirmed.ids]
+        numbers = unwrap_all(confirmed.ids, recovery.oldest)
         peer.heard = max(peer.heard, now)
         unconfirmed, in_flight = recovery.unconfirmed, recovery.in_flight
         before = len(unconfirmed)
@@ -283,8 +281,8 @@ class Redelivery:
         lost = recovery.lost
         numbers = recovery.due(now)
         for number in numbers:
-            package = recovery.unconfirmed[number]
-            if self._policy.exhausted(package.copies - 1, now - package.first_sent):
+            copies = recovery.copies(number)
+            if self._policy.exhausted(copies.copies - 1, now - copies.first_sent):
                 self._fail(target, peer, FailureReason.UNCONFIRMED)
                 return
         if recovery.lost > lost:
@@ -293,7 +291,7 @@ class Redelivery:
 
     def _silent_at(self, peer: _Peer) -> float:
         """Return when a peer that stays silent will have failed."""
-        return max(peer.heard, peer.recovery.unconfirmed[peer.recovery.oldest].first_sent) + self._policy.silence
+        return max(peer.heard, peer.recovery.oldest_sent) + self._policy.silence
 
     def _set_timer(self, target: Address, peer: _Peer) -> None:
         """See to it that a timer goes off when something is due for the peer; one too early does no harm."""
@@ -307,6 +305,22 @@ class Redelivery:
             peer.look_at = time
             self._serial += 1
             heapq.heappush(self._timers, (time, self._serial, target, peer))
+
+    def renew(self, address: Address | None, now: float) -> None:
+        """Make anew what is known of a peer, or of all if None, because handling it crashes again and again.
+
+        Numbers and datagrams stay, since the receiver must not be left with a hole: the peer counts as failed.
+        """
+        if address is None:
+            self._timers, self._ageing = [], Ageing()
+        for target, old in list(self._peers.items()):
+            if address in (None, target):
+                peer = self._meet(target, old.life, min(old.recovery.unconfirmed, default=old.recovery.next), now)
+                peer.recovery.take_over(old.recovery, now)
+                peer.phase, peer.reason = old.phase, old.reason
+                self._fail(target, peer, FailureReason.POISONED)
+        pending = (peer for peer in self._peers.values() if peer.phase is not _Phase.FAILED)
+        self.pending = sum(len(peer.recovery.unconfirmed) for peer in pending)
 
     # Inner steps.
 
@@ -327,7 +341,7 @@ class Redelivery:
             return
         peer.sent = now
         for start in range(0, len(numbers), MAX_RUN):
-            run = [peer.recovery.unconfirmed[number].datagram for number in numbers[start : start + MAX_RUN]]
+            run = [peer.recovery.unconfirmed[number] for number in numbers[start : start + MAX_RUN]]
             self.to_dsender.append(Datagrams(target, run))
         self.resent += len(numbers)
 
@@ -335,6 +349,9 @@ class Redelivery:
         """Grant more room when Numbering may soon be waiting for it."""
         recovery, room = peer.recovery, peer.room
         if peer.phase is _Phase.ACTIVE and room.more(recovery.oldest, recovery.next, recovery.in_flight, now):
+            last = self.to_usender[-1] if self.to_usender else None
+            if type(last) is Grant and last.target == target:
+                self.to_usender.pop()  # the latest grant says it all
             self.to_usender.append(Grant(target, peer.life, room.limit, room.budget))
 
     def _fail(self, target: Address, peer: _Peer, reason: FailureReason) -> None:
@@ -348,16 +365,16 @@ class Redelivery:
             self.to_usender.append(Failed(target, peer.life))
 
     def _report(self, target: Address, peer: _Peer, backlog: list[OutPackage]) -> None:
-        unconfirmed = peer.recovery.unconfirmed
+        unconfirmed, reported = peer.recovery.unconfirmed, peer.recovery.reported
         if peer.phase is not _Phase.FAILED:
             self.pending -= len(unconfirmed)
         peer.phase = _Phase.FAILED
         packages: list[OutPackage] = []
-        for _, package in sorted((unconfirmed | peer.recovery.held).items()):
-            if not package.reported:
-                package.reported = True
-                reliability, peers, _ = unpack_header(package.datagram)
-                packages.append(OutPackage(package.datagram[HEADER_SIZE:], reliability, peers, target))
+        for number, datagram in sorted((unconfirmed | peer.recovery.held).items()):
+            if number not in reported:
+                reported[number] = None
+                reliability, peers, _ = unpack_header(datagram)
+                packages.append(OutPackage(datagram[HEADER_SIZE:], reliability, peers, target))
         self._report_packages(target, peer.reason, packages + backlog)
         self._check_flushes()
 

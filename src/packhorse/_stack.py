@@ -11,7 +11,7 @@ from pykka import ActorDeadError
 
 from .actors.handles import LINGER, ConnErrorReceiver, PackageReceiver, PackageSender, StackCore
 from .actors.messages import Abandoned, EndClosed
-from .actors.supervisor import RUNNING, StackSupervisor
+from .actors.stack_supervisor import RUNNING, StackSupervisor
 from .protocol import Closed, OutPackage, PeerFailed, Peers, Reliability, Timeout
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pykka import ActorRef
 
-    from .actors.mailbox import Mailbox
+    from .actors.keeper import Desk
     from .protocol import Address
 
 __all__ = ["Stack", "startup"]
@@ -38,7 +38,7 @@ class _Lifeline:
     __slots__ = ("__weakref__",)
 
 
-def _abandon(supervisor: Mailbox) -> None:
+def _abandon(supervisor: Desk) -> None:
     supervisor.put(Abandoned())
 
 
@@ -151,7 +151,7 @@ def startup(port: int = 0, host: str = "0.0.0.0", **options: Any) -> Stack:  # n
     Args:
         port: the UDP port; 0 lets the system choose (see `Stack.address`).
         host: address or name of this machine to bind to. "0.0.0.0" is every IPv4 address of it, "::" every address.
-        options: see `StackSupervisor`: `logger`, `resend`, `confirm`, `controller`, and for tests `clock`, `transport`, `random`.
+        options: see `StackSupervisor`: `logger`, `resend`, `confirm`, `controller`, `hang_after`, and for tests `clock`, `transport`, `random`.
 
     Raises:
         OSError: the port is taken or the address is not ours. Nothing is left running.

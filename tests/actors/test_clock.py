@@ -9,7 +9,8 @@ import pytest
 
 from packhorse import Timeout
 from packhorse.actors.clock import SYSTEM_CLOCK, Condition, Promise
-from packhorse.actors.mailbox import Inbox, Mailbox
+from packhorse.actors.inbox import Inbox
+from packhorse.actors.mailbox import Mailbox
 from packhorse.testing import ManualClock
 
 from .helpers import SignallingClock, finished, in_background

@@ -21,7 +21,8 @@ from packhorse import (
 from packhorse.actors import ends
 from packhorse.actors.clock import SYSTEM_CLOCK
 from packhorse.actors.ends import CAPACITY, ErrorEnd, PackageEnd
-from packhorse.actors.mailbox import Inbox, Mailbox
+from packhorse.actors.inbox import Inbox
+from packhorse.actors.mailbox import Mailbox
 
 from .helpers import SignallingClock, finished, in_background
 

@@ -14,7 +14,8 @@ from pykka._envelope import Envelope
 from pykka.messages import ProxyCall, _ActorStop  # pyright: ignore[reportPrivateUsage]
 
 from packhorse.actors.clock import SYSTEM_CLOCK
-from packhorse.actors.mailbox import BATCH_LIMIT, Inbox, Mailbox
+from packhorse.actors.inbox import Inbox
+from packhorse.actors.mailbox import BATCH_LIMIT, Mailbox
 from packhorse.actors.messages import Batch, Cancel, Readable, Tick
 from packhorse.testing import ManualClock
 
@@ -72,10 +73,11 @@ class Bell:
     def ready(self) -> bool:
         return self.rung
 
-    def park(self, deadline: float | None) -> None:
+    def park(self, deadline: float | None) -> bool:
         del deadline
         assert self._event.wait(20)
         self._event.clear()
+        return True
 
     def unpark(self) -> None:
         self._event.set()
@@ -138,15 +140,26 @@ def test_the_order_of_each_of_several_writers_is_kept(mailbox: Mailbox, inbox: I
 # Deadlines.
 
 
-def test_a_deadline_that_has_come_is_one_tick_before_anything_that_waits() -> None:
+def test_a_deadline_that_has_come_is_one_tick_before_an_ask() -> None:
+    clock = ManualClock()
+    mailbox = Mailbox("node", clock)
+    inbox = Inbox(mailbox)
+    question, _ = ask()
+    mailbox.put(question)
+    inbox.deadline = clock.now()
+    assert type(given(inbox)) is Tick
+    assert inbox.deadline is None
+    assert inbox.get() is question
+
+
+def test_a_batch_that_waits_when_the_deadline_comes_is_given_out_in_place_of_the_tick() -> None:
     clock = ManualClock()
     mailbox = Mailbox("node", clock)
     inbox = Inbox(mailbox)
     mailbox.put(1)
     inbox.deadline = clock.now()
-    assert type(given(inbox)) is Tick
-    assert inbox.deadline is None
     assert given(inbox) == [1]
+    assert inbox.deadline is None
 
 
 def test_a_sleeping_reader_gets_its_tick_when_the_time_comes() -> None:
@@ -237,8 +250,8 @@ def test_a_sleeping_reader_hears_of_a_stop(mailbox: Mailbox, inbox: Inbox, wake_
 
 def test_a_crash_sets_the_item_aside_and_gives_the_rest_of_the_batch_back(mailbox: Mailbox, inbox: Inbox) -> None:
     mailbox.put_all([1, 2, 3, 4])
-    batch = inbox.get().message
-    assert [next(batch.items), next(batch.items)] == [1, 2]
+    batch = iter(inbox.get().message)
+    assert [next(batch), next(batch)] == [1, 2]
     mailbox.put(5)
     inbox.seal()
     assert inbox.poisoned == 2
@@ -255,7 +268,7 @@ def test_a_crash_before_the_first_item_sets_nothing_aside(mailbox: Mailbox, inbo
 
 def test_a_crash_over_the_last_item_gives_nothing_back(mailbox: Mailbox, inbox: Inbox) -> None:
     mailbox.put_all([1, 2])
-    list(inbox.get().message.items)
+    list(inbox.get().message)
     inbox.seal()
     assert inbox.poisoned == 2
     assert len(mailbox) == 0
@@ -271,7 +284,7 @@ def test_a_crash_after_the_batch_was_done_sets_nothing_aside(mailbox: Mailbox, i
 
 def test_sealing_twice_gives_back_once(mailbox: Mailbox, inbox: Inbox) -> None:
     mailbox.put_all([1, 2, 3])
-    next(inbox.get().message.items)
+    next(iter(inbox.get().message))
     inbox.seal()
     inbox.seal()
     assert given(Inbox(mailbox)) == [2, 3]

@@ -25,7 +25,8 @@ from packhorse.actors.confirmer import Confirmer
 from packhorse.actors.dreceiver import DReceiver
 from packhorse.actors.dsender import DSender
 from packhorse.actors.ends import CAPACITY, ErrorEnd, PackageEnd
-from packhorse.actors.mailbox import Inbox, Mailbox
+from packhorse.actors.inbox import Inbox
+from packhorse.actors.mailbox import Mailbox
 from packhorse.actors.messages import Death, FlushAll, Forget, GiveUpAt, Poisoned
 from packhorse.actors.node import Node, Station
 from packhorse.actors.resender import Resender
@@ -68,6 +69,7 @@ class Wire:
 
     address = ("10.0.0.9", 9)
     receive_buffer = 0
+    overflowed = 0
 
     def __init__(self, clock: ManualClock) -> None:
         self.sent: list[tuple[Any, bytes]] = []
@@ -77,10 +79,11 @@ class Wire:
         self._token = threading.Lock()
         self._token.acquire()
 
-    def send(self, target: Any, datagram: bytes) -> None:
-        if datagram in self.refuse:
-            raise OSError(self.refuse[datagram], "refused by the test")
-        self.sent.append((target, datagram))
+    def send(self, target: Any, datagrams: list[bytes]) -> list[OSError]:
+        self.sent += [(target, datagram) for datagram in datagrams if datagram not in self.refuse]
+        return [
+            OSError(self.refuse[datagram], "refused by the test") for datagram in datagrams if datagram in self.refuse
+        ]
 
     def receive(self) -> Any:
         if not self.arrived:
@@ -88,7 +91,8 @@ class Wire:
         first = self.arrived.pop(0)
         if isinstance(first, OSError):
             raise first
-        return first
+        source, datagram = first
+        return source, len(datagram), datagram
 
     def arrive(self, *datagrams: Any) -> None:
         self.arrived += datagrams
@@ -97,8 +101,9 @@ class Wire:
     def ready(self) -> bool:
         return bool(self.arrived)
 
-    def park(self, deadline: float | None) -> None:
+    def park(self, deadline: float | None) -> bool:
         self._clock.rest(self._token, deadline)
+        return True
 
     def unpark(self) -> None:
         self._clock.wake(self._token)
@@ -349,6 +354,14 @@ def test_a_package_that_crashes_usender_is_reported_and_leaves_no_hole(
 ) -> None:
     poison = package(b"poison")
     usender.close()
+    send_run = Numbering.send_run
+
+    def broken_run(self: Numbering, items: list[Any], at: int, now: float) -> int:
+        if poison in items[at:]:
+            raise Broken
+        return send_run(self, items, at, now)
+
+    monkeypatch.setattr(Numbering, "send_run", broken_run)
     break_handler(monkeypatch, USender, "_send", poison)
     usender.mailbox = Mailbox("usender", usender.clock)
     usender.station.mailbox = usender.mailbox
@@ -621,10 +634,11 @@ def test_dreceiver_drops_packages_but_no_control_datagrams_when_ureceiver_is_far
 ) -> None:
     node = bench(DReceiver, transport=wire)
     room = dreceiver.ROOM
-    node.outlets["ureceiver"].put_all([received(datagram(0))] * (room - 1))
+    node.outlets["ureceiver"].put(received(*[datagram(0)] * (room - 1)))
+    node.outlets["ureceiver"].weight_put += room - 1
     wire.arrive((THERE, datagram(1)), (THERE, datagram(2)), (THERE, pack_confirmation([1])))
     clock.settle()
-    assert len(node.outlets["ureceiver"]) == room
+    assert sum(one.count for one in node.out("ureceiver")) == room
     assert len(node.outlets["sreceiver"]) == 1
     assert node.counters()["dropped.no_room"] == 1
 
@@ -640,7 +654,7 @@ def test_a_stop_reaches_dreceiver_while_it_waits_for_the_socket(bench: Callable[
 
 @pytest.fixture
 def receiver(bench: Callable[..., Bench], clock: ManualClock) -> Bench:
-    return bench(UReceiver, Receiving(), packages=PackageEnd(clock))
+    return bench(UReceiver, Receiving(), packages=PackageEnd(clock), policy=ConfirmPolicy())
 
 
 def test_ureceiver_delivers_each_package_once_and_has_all_confirmed(receiver: Bench) -> None:
@@ -656,7 +670,7 @@ def test_ureceiver_hands_a_package_over_before_confirmer_hears_of_it(
     order: list[str] = []
     end: PackageEnd = receiver.extras["packages"]
     confirmer = receiver.outlets["confirmer"]
-    put_packages, put_ids = end.put_all, confirmer.put_all
+    put_packages, put_ids = end.put_all, confirmer.put_softly
 
     def to_user(items: list[Any]) -> None:
         order.append("user")
@@ -668,7 +682,7 @@ def test_ureceiver_hands_a_package_over_before_confirmer_hears_of_it(
         put_ids(items)
 
     monkeypatch.setattr(end, "put_all", to_user)
-    monkeypatch.setattr(confirmer, "put_all", to_confirmer)
+    monkeypatch.setattr(confirmer, "put_softly", to_confirmer)
     receiver.put(received(datagram(0)))
     assert order == ["user", "confirmer"]
 

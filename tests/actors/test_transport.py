@@ -41,7 +41,7 @@ def test_a_datagram_wakes_the_reader(transport: UdpTransport) -> None:
         stranger.sendto(b"hello", transport.address)
         assert finished(thread)
         assert transport.ready()
-        assert transport.receive() == (stranger.getsockname(), b"hello")
+        assert transport.receive() == (stranger.getsockname(), 5, b"hello")
 
 
 def test_the_reader_can_be_woken_before_and_while_it_sleeps(transport: UdpTransport) -> None:
@@ -80,13 +80,13 @@ def test_a_port_that_is_taken_leaves_no_descriptor(transport: UdpTransport) -> N
 
 def test_mapped_addresses_are_ipv4_addresses_again() -> None:
     both, four = UdpTransport("::", 0), UdpTransport("127.0.0.1", 0)
-    both.send(("127.0.0.1", four.address[1]), b"there")
+    both.send(("127.0.0.1", four.address[1]), [b"there"])
     while (arrived := four.receive()) is None:
         four.park(None)
-    assert arrived == (("127.0.0.1", both.address[1]), b"there")
-    four.send(("127.0.0.1", both.address[1]), b"back")
+    assert arrived == (("127.0.0.1", both.address[1]), 5, b"there")
+    four.send(("127.0.0.1", both.address[1]), [b"back"])
     while (arrived := both.receive()) is None:
         both.park(None)
-    assert arrived == (four.address, b"back")
+    assert arrived == (four.address, 4, b"back")
     both.close()
     four.close()

@@ -25,7 +25,7 @@ from packhorse.protocol.header import (
 )
 from packhorse.protocol.messages import Received
 from packhorse.protocol.receiving import Receiving
-from packhorse.protocol.recovery import Recovery
+from packhorse.protocol.unconfirmed import Recovery
 
 SPECIFICATION = (Path(__file__).parents[2] / "protocol" / "README.md").read_text()
 SOURCE = ("10.0.0.1", 1)
@@ -117,14 +117,14 @@ def test_sending_again() -> None:
         now = int(time) / 1000
         resent = due_until(recovery, now)
         for number in numbers(sent):
-            recovery.sent(number, b"datagram", now)
+            recovery.sent(number, [b"datagram"], now)
         recovery.confirmed(numbers(confirmed), now)
         assert resent + due_until(recovery, now) == numbers(again), f"at {time} ms"
 
 
 def wait_after(copies: int, recovery: Recovery) -> float:
     """Send a lone package that is never confirmed; return how long the wait after so many copies is."""
-    recovery.sent(0, b"datagram", 0.0)
+    recovery.sent(0, [b"datagram"], 0.0)
     times = [0.0]
     for _ in range(copies):
         deadline = recovery.deadline()

@@ -11,8 +11,8 @@ from math import inf
 from packhorse.protocol import Address, FailureReason, Reliability, ResendPolicy
 from packhorse.protocol.congestion import Controller, DelayController
 from packhorse.protocol.messages import Confirmed, Dropped, Expired, Failed, Grant, Revive, Sent
-from packhorse.protocol.recovery import Recovery
 from packhorse.protocol.redelivery import Redelivery
+from packhorse.protocol.unconfirmed import Recovery
 
 from .helpers import UNORDERED, A, datagram, package
 

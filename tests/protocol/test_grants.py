@@ -8,6 +8,7 @@ import pytest
 
 from packhorse.protocol.congestion import BURST, FLOOR, INITIAL, Controller, DelayController, FixedController
 from packhorse.protocol.header import MAX_DATAGRAM
+from packhorse.protocol.messages import Grant
 
 from .helpers import A
 from .resending import START, Resender
@@ -127,11 +128,22 @@ def test_at_a_high_rate_a_millisecond_is_granted_at_once() -> None:
 
 def test_room_is_granted_again_when_half_of_it_is_used_and_not_with_every_confirmation() -> None:
     resender = Resender(window=512, controller=lambda: Given(window=1e6, rate=1e6))
+    grants: list[Grant] = []
     for number in range(1000):
         resender.sent(number)
         resender.confirmed(number)
         resender.run(resender.now + 0.001)
-    assert 3 <= len(resender.grants()) <= 6
+        grants += resender.grants()
+    assert 3 <= len(grants) <= 6
+
+
+def test_of_several_grants_that_were_not_passed_on_yet_only_the_latest_is() -> None:
+    resender = Resender(window=8, controller=lambda: Given(window=1e6, rate=1e6))
+    for number in range(8):
+        resender.sent(number)
+    resender.confirmed(0, 1, 2)
+    resender.confirmed(3)
+    assert [grant.limit for grant in resender.grants()] == [12]
 
 
 def test_a_failed_peer_is_granted_nothing() -> None:

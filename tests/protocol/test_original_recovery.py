@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from packhorse.protocol.recovery import OriginalRecovery
+from packhorse.protocol.original import OriginalRecovery
 
 from .helpers import datagram
 
@@ -23,7 +23,7 @@ def _due(recovery: OriginalRecovery, until: float) -> list[float]:
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
 def test_the_original_waits_220_ms_doubled_and_up_to_half_on_top(jitter: float) -> None:
     recovery = OriginalRecovery(0, lambda: jitter)
-    recovery.sent(0, datagram(0), 0.0)
+    recovery.sent(0, [datagram(0)], 0.0)
     times = [0.0, *_due(recovery, 25.0)][:7]
     waits = [0.22 * 2**n * (1 + jitter / 2) for n in range(6)]
     assert [after - before for before, after in pairwise(times)] == pytest.approx(waits)
@@ -32,7 +32,7 @@ def test_the_original_waits_220_ms_doubled_and_up_to_half_on_top(jitter: float) 
 
 def test_the_originals_waits_do_not_grow_beyond_the_sixth() -> None:
     recovery = OriginalRecovery(0, lambda: 0.0)
-    recovery.sent(0, datagram(0), 0.0)
+    recovery.sent(0, [datagram(0)], 0.0)
     _due(recovery, 1000.0)
     recovery.revive(1001.0)
     assert _due(recovery, 1010.0) == [pytest.approx(1008.04)]
@@ -40,8 +40,8 @@ def test_the_originals_waits_do_not_grow_beyond_the_sixth() -> None:
 
 def test_the_originals_schedule_knows_no_losses_and_measures_nothing() -> None:
     recovery = OriginalRecovery(0, lambda: 0.0)
-    recovery.sent(0, datagram(0), 0.0)
-    recovery.sent(1, datagram(1), 0.0)
+    recovery.sent(0, [datagram(0)], 0.0)
+    recovery.sent(1, [datagram(1)], 0.0)
     assert recovery.confirmed([1], 0.01) == (len(datagram(1)), None)
     assert _due(recovery, 0.3) == [0.22]
     assert recovery.lost == 0

@@ -26,7 +26,7 @@ ROUND_TRIP = 0.08
 
 def _send(recovery: MeasuredRecovery, *numbers: int, now: float) -> None:
     for number in numbers:
-        recovery.sent(number, datagram(number), now)
+        recovery.sent(number, [datagram(number)], now)
 
 
 def _due(recovery: MeasuredRecovery, until: float) -> list[tuple[Any, int]]:
@@ -340,7 +340,7 @@ def test_what_is_revived_begins_anew(recovery: MeasuredRecovery) -> None:
     recovery.confirmed([2], 1.08)
     _due(recovery, 25.0)
     assert recovery.revive(30.0) == [1, 3]
-    assert [package.first_sent for package in recovery.unconfirmed.values()] == [30.0, 30.0]
+    assert [recovery.copies(number).first_sent for number in recovery.unconfirmed] == [30.0, 30.0]
     timeout = recovery.round_trip.timeout
     assert _due(recovery, 30.0 + 1.5 * timeout) == [(pytest.approx(30.0 + timeout), number) for number in (1, 3)]
 
@@ -359,7 +359,7 @@ def test_the_oldest_is_the_lowest_unconfirmed_number_or_the_next() -> None:
 
 def test_confirmed_semi_ordered_packages_are_held_behind_an_unconfirmed_number(recovery: MeasuredRecovery) -> None:
     for number in (1, 2, 3):
-        recovery.sent(number, datagram(number, reliability=SEMI_ORDERED), 1.0)
+        recovery.sent(number, [datagram(number, reliability=SEMI_ORDERED)], 1.0)
     _send(recovery, 4, now=1.0)
     recovery.confirmed([2, 3, 4], 1.08)
     assert set(recovery.held) == {2, 3}

@@ -12,6 +12,7 @@ from packhorse.protocol.messages import (
     Failed,
     Sent,
 )
+from packhorse.protocol.numbering import MAX_RUN
 from packhorse.protocol.redelivery import Redelivery
 
 from .helpers import A, B, datagram
@@ -67,13 +68,15 @@ def test_what_is_confirmed_is_not_sent_again(resender: Resender) -> None:
 
 
 def test_what_is_sent_again_together_goes_in_order_and_in_pieces(resender: Resender) -> None:
-    resender.sent(0, 128)
+    resender.sent(0, MAX_RUN + 1)
     resender.fail()
     resender.resent.clear()
-    resender.revive(128)
-    assert [len(run.datagrams) for run in resender.redelivery.to_dsender] == [64, 64]
+    resender.revive(MAX_RUN + 1)
+    assert [len(run.datagrams) for run in resender.redelivery.to_dsender] == [MAX_RUN, 1]
     resender.collect()
-    assert [sent for _, sent in resender.resent] == [datagram(number, bytes([number])) for number in range(128)]
+    assert [sent for _, sent in resender.resent] == [
+        datagram(number, bytes([number & 0xFF])) for number in range(MAX_RUN + 1)
+    ]
 
 
 def test_an_eager_package_is_sent_in_copies_three_milliseconds_apart(resender: Resender) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..actors.clock import SYSTEM_CLOCK
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..actors.clock import Clock
     from ..protocol import Address
 
@@ -74,6 +76,7 @@ class MemoryTransport:
     """What a stack uses instead of a UDP socket; made by `MemoryNetwork.transport`."""
 
     receive_buffer = 0
+    overflowed = 0
 
     def __init__(self, network: MemoryNetwork, address: Address) -> None:
         self.address = address
@@ -82,13 +85,18 @@ class MemoryTransport:
         self._token = threading.Lock()
         self._token.acquire()
 
-    def send(self, target: Address, datagram: bytes) -> None:
-        """Send one datagram."""
-        self._network.carry(self.address, target, datagram)
+    def send(self, target: Address, datagrams: list[bytes]) -> Sequence[OSError]:
+        """Send datagrams."""
+        for datagram in datagrams:
+            self._network.carry(self.address, target, datagram)
+        return ()
 
-    def receive(self) -> tuple[Address, bytes] | None:
-        """Return the next datagram and its source, or None."""
-        return self._arrived.popleft() if self._arrived else None
+    def receive(self) -> tuple[Address, int, bytes] | None:
+        """Return the next datagram, its source and its size, or None."""
+        if not self._arrived:
+            return None
+        source, datagram = self._arrived.popleft()
+        return source, len(datagram), datagram
 
     def arrive(self, source: Address, datagram: bytes) -> None:
         """Take a datagram from the network."""
@@ -99,9 +107,10 @@ class MemoryTransport:
         """Tell whether there are datagrams."""
         return bool(self._arrived)
 
-    def park(self, deadline: float | None) -> None:
+    def park(self, deadline: float | None) -> bool:
         """Sleep until there is a datagram, until `unpark`, or until the deadline."""
         self._network.clock.rest(self._token, deadline)
+        return True
 
     def unpark(self) -> None:
         """Wake the reader."""
