@@ -32,7 +32,7 @@ def carried(*names: str) -> OutPackage:
 
 
 def test_only_what_was_asked_for_travels_and_the_package_stays_what_it_is() -> None:
-    structlog.contextvars.bind_contextvars(request="7", secret="no")
+    structlog.contextvars.bind_contextvars(request="7", other="no")
     traced = carried("request", "absent")
     assert isinstance(traced, TracedPackage)
     assert traced.context == {"request": "7"}
