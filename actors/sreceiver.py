@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ..protocol.header import REFUSAL, unpack_confirmation
 from ..protocol.identity import read_echo, unpack_echo
 from ..protocol.messages import Confirmed, Received, Refused
+from ..protocol.notes import which
 from .messages import Death
 from .node import Node, Station
 
@@ -42,7 +43,11 @@ class SReceiver(Node[None]):
                 hint, _, by = unpack_echo(echo)
                 self._read.append(Refused(received.source, hint, by, received.time))
             else:
-                self._read.append(Confirmed(received.source, unpack_confirmation(datagram), received.time, echo))
+                one = Confirmed(received.source, unpack_confirmation(datagram), received.time, echo)
+                self._read.append(one)
+                if self._traced:
+                    named = which(one.ids) if one.ids else {"count": 0}
+                    self._logger.debug("transport:confirmation_received", source=one.source, **named)
 
     def _emit(self) -> None:
         self._resender.put_all(self._read)

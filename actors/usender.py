@@ -12,6 +12,7 @@ from ..protocol.errors import FailureReason, PeerFailed
 from ..protocol.messages import Acknowledged, Expired, Failed, Grant, Restarted
 from ..protocol.numbering import Numbering
 from ..protocol.packages import OutPackage
+from .context import TracedPackage
 from .messages import Batch, Death, FlushAll, Forget
 from .node import Node, Station
 
@@ -33,6 +34,7 @@ class USender(Node[Numbering]):
 
     handlers: ClassVar[Mapping[type, str]] = {
         OutPackage: "_send",
+        TracedPackage: "_send",
         Grant: "_granted",
         Failed: "_failed",
         Expired: "_expired",
@@ -147,7 +149,7 @@ class USender(Node[Numbering]):
         return not self._state.waiting
 
     def _salvage(self, item: Any, now: float) -> None:
-        if type(item) is OutPackage:
+        if isinstance(item, OutPackage):
             # It got no id, so it leaves no hole.
             self._admission.release([item])
             self._tell_user(PeerFailed(item.target, FailureReason.POISONED, [item]))

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .header import MAX_CONFIRMED, pack_confirmation
 from .identity import refusal
 from .messages import Datagrams, Refuse, StillHere, ToConfirm
+from .notes import Note
 
 if TYPE_CHECKING:
     from .address import Address
@@ -57,6 +58,8 @@ class Confirmations:
         to_dsender: control datagrams to send.
         confirmed: how many ids went into datagrams so far.
     """
+
+    notes: list[Note] | None = None
 
     def __init__(self, policy: ConfirmPolicy) -> None:
         self.to_dsender: list[Datagrams] = []

@@ -43,6 +43,7 @@ from .messages import (
     Revive,
     Sent,
 )
+from .notes import Note
 from .packages import OutPackage
 from .runs import MAX_RUN, by_size, end_of_run, pack_run
 
@@ -112,6 +113,8 @@ class Numbering:
         urgent: whether `Redelivery` should look at `to_resender` at once: something waits for its answer, or soon will. Set to True
             here, and to False by whoever passes that on.
     """
+
+    notes: list[Note] | None = None
 
     def __init__(self, *, window: int = WINDOW, identity: int | None = None) -> None:
         self.to_resender: list[Sent | Revive | Dropped | Forgotten | Flush] = []
@@ -278,6 +281,13 @@ class Numbering:
         self._expiries.collect(now, look)
         if self._flushes:
             self._pass_flushes()
+
+    def peers(self) -> list[tuple[Address, dict[str, Any]]]:
+        """Return what was sent to each target and what waits for it. May be called from another thread."""
+        return [
+            (address, {"sent": target.next, "backlog": len(target.backlog)})
+            for address, target in list(self._targets.items())
+        ]
 
     def renew(self, address: Address | None, now: float) -> None:
         """Make anew what is known of a target, or of all if None, because handling it crashes again and again.

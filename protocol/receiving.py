@@ -22,12 +22,13 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .ageing import Ageing
 from .header import CONTROL, HEADER_SIZE, ID_MASK, Reliability, ids_of_run, unpack_header, unwrap
 from .identity import HINT_BITS, NOBODY, Acquaintance, Verdict, base_of, mark_of, pack_echo, read_introduction
 from .messages import Received, Refuse, Restarted, ToConfirm
+from .notes import Note
 from .packages import InPackage
 from .redelivery import MEMORY
 
@@ -67,6 +68,7 @@ class _Source:
     """The next value of `old`."""
     old_at: float = inf
     """When it will be."""
+    duplicates: int = 0
 
 
 class Receiving:
@@ -88,6 +90,8 @@ class Receiving:
         duplicates: how many packages came again so far.
         kept: how many packages are kept at the moment.
     """
+
+    notes: list[Note] | None = None
 
     def __init__(self, identity: int | None = None) -> None:
         self.to_user: list[InPackage] = []
@@ -175,6 +179,13 @@ class Receiving:
             return None
 
         self._ageing.collect(now, look)
+
+    def peers(self) -> list[tuple[Address, dict[str, Any]]]:
+        """Return what came from each source. May be called from another thread."""
+        return [
+            (address, {"received": (source.next or 0) - len(source.holes), "duplicates": source.duplicates})
+            for address, source in list(self._sources.items())
+        ]
 
     def renew(self, source: Address | None, now: float) -> None:
         """Make anew what is known of a source, or of all if None, because handling it crashes again and again.
@@ -311,6 +322,7 @@ class Receiving:
         holes, expected = source.holes, source.next or 0
         if number < expected and number not in holes:
             self.duplicates += 1
+            source.duplicates += 1
             self._confirm(package.source, source.echo, (wire_id,), package.time, urgent=True)
             return
         skipped = range(expected, number)

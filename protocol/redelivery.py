@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
+from typing import Any
 
 from .address import Address
 from .ageing import Ageing
@@ -47,6 +48,7 @@ from .messages import (
     Revive,
     Sent,
 )
+from .notes import Note
 from .numbering import WINDOW
 from .packages import OutPackage
 from .policy import ResendPolicy
@@ -86,6 +88,7 @@ class _Peer:
     """When the next timer goes off."""
     introducing: Introducing | None = None
     """Who knows the numbering; None if it is not introduced."""
+    resent: int = 0
 
 
 class Redelivery:
@@ -105,9 +108,12 @@ class Redelivery:
         failures: reports for the user.
         flushed: tokens of the `Flush` messages that are done.
         resent: how many datagrams were sent again so far.
+        lost: how many packages were judged lost so far.
         pending: how many packages wait for confirmation or for being reported.
         strange: how many confirmations were ignored so far because they are about another numbering.
     """
+
+    notes: list[Note] | None = None
 
     def __init__(
         self,
@@ -124,6 +130,7 @@ class Redelivery:
         self.failures: list[PeerFailed] = []
         self.flushed: list[object] = []
         self.resent = 0
+        self.lost = 0
         self.pending = 0
         self.strange = 0
         self._identity = identity
@@ -354,6 +361,7 @@ class Redelivery:
                 self._fail(target, peer, FailureReason.UNCONFIRMED)
                 return
         if recovery.lost > lost:
+            self.lost += recovery.lost - lost
             peer.room.controller.lost(recovery.lost - lost, now)
         self._send_again(target, peer, numbers, now)
 
@@ -373,6 +381,22 @@ class Redelivery:
             peer.look_at = time
             self._serial += 1
             heapq.heappush(self._timers, (time, self._serial, target, peer))
+
+    def peers(self) -> list[tuple[Address, dict[str, Any]]]:
+        """Return what is known of each target. May be called from another thread."""
+        return [
+            (
+                address,
+                {
+                    "resent": peer.resent,
+                    "lost": peer.recovery.lost,
+                    "rtt": peer.recovery.round_trip.smoothed,
+                    "window": peer.room.controller.window,
+                    "in_flight": len(peer.recovery.unconfirmed),
+                },
+            )
+            for address, peer in list(self._peers.items())
+        ]
 
     def renew(self, address: Address | None, now: float) -> None:
         """Make anew what is known of a peer, or of all if None, because handling it crashes again and again.
@@ -418,6 +442,7 @@ class Redelivery:
             run = [peer.recovery.unconfirmed[number] for number in part]
             self.to_dsender.append(Datagrams(target, run if known is None else known.with_hint(part, run)))
         self.resent += len(numbers)
+        peer.resent += len(numbers)
 
     def _grant(self, target: Address, peer: _Peer, now: float) -> None:
         """Grant more room when Numbering may soon be waiting for it."""
