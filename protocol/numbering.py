@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .ageing import Ageing
 from .congestion import BURST, INITIAL
 from .errors import FailureReason, PeerFailed, PeerRestarted
-from .header import HEADER_SIZE, ID_MASK
+from .header import CONTROL, HEADER_SIZE, ID_MASK
 from .identity import ATTEMPT_BITS, base_of, choose_hint, introduction
 from .introducing import Restarts
 from .messages import (
@@ -425,7 +425,8 @@ class Numbering:
 
     def _emit(self, address: Address, run: Iterable[OutPackage], datagrams: list[bytes]) -> None:
         last = self.to_dsender[-1] if self.to_dsender else None
-        if last is not None and last.target == address and len(last.datagrams) + len(datagrams) <= MAX_RUN:
+        fits = last is not None and last.target == address and len(last.datagrams) + len(datagrams) <= MAX_RUN
+        if last is not None and fits and not last.datagrams[0][0] & CONTROL:  # an introduction stays by itself
             last.datagrams.extend(datagrams)
         else:
             self.to_dsender.append(Datagrams(address, datagrams.copy()))

@@ -108,7 +108,8 @@ def test_hints_and_echoes() -> None:
     numbering, datagrams = Numbering(identity=identity), list[bytes]()
     packages = [OutPackage(b"hi", Reliability.UNORDERED, Peers.PLAYERS, SOURCE)] * 2
     numbering.send(packages[0], 10.0)
-    datagrams += numbering.to_dsender.pop().datagrams
+    datagrams += [datagram for run in numbering.to_dsender for datagram in run.datagrams]
+    numbering.to_dsender.clear()
     series, hint, base = 0x10, 3, base_of(identity, 0x10, mark)
     assert base == (identity >> 24 ^ (1 + 1 + mark * 0x9E3779B1) * 0x9E3779B1 >> 8) & 0xFFFFFF
     echo = pack_echo(hint, mark_of(identity, series), mark)

@@ -135,7 +135,7 @@ def test_each_target_has_a_numbering_of_its_own() -> None:
     sender.send(b"a")
     other = OutPackage(b"b", UNORDERED, Peers.PLAYERS, ("10.0.0.9", 9))
     sender.numbering.send(other, 0.0)
-    assert sender.numbering.to_dsender[-1].datagrams[0] == _introduction(SECOND)
+    assert sender.numbering.to_dsender[0].datagrams == [_introduction(SECOND)]
 
 
 def test_it_goes_ahead_again_of_whatever_is_sent_again_until_it_is_acknowledged() -> None:
