@@ -62,6 +62,7 @@ class Parts:
     random: Callable[[], float]
     hang_after: float | None
     inline: bool
+    identity: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,16 +145,16 @@ def assemble(
     packages, errors = PackageEnd(clock), ErrorEnd(clock)
     admission = Admission(mailboxes["usender"], clock)
     made: dict[str, tuple[type[Node[Any]], Callable[[], Any], dict[str, Any]]] = {
-        "usender": (USender, Numbering, {"admission": admission, "errors": errors}),
+        "usender": (USender, lambda: Numbering(identity=parts.identity), {"admission": admission, "errors": errors}),
         "dsender": (DSender, _no_state, {"transport": transport}),
         "resender": (
             Resender,
-            lambda: Redelivery(parts.resend, parts.random, controller=parts.controller),
+            lambda: Redelivery(parts.resend, parts.random, controller=parts.controller, identity=parts.identity),
             {"errors": errors},
         ),
         "confirmer": (Confirmer, lambda: Confirmations(parts.confirm), {}),
         "dreceiver": (DReceiver, _no_state, {"transport": transport}),
-        "ureceiver": (UReceiver, Receiving, {"packages": packages, "policy": parts.confirm}),
+        "ureceiver": (UReceiver, lambda: Receiving(parts.identity), {"packages": packages, "policy": parts.confirm}),
         "sreceiver": (SReceiver, _no_state, {}),
     }
     specs: dict[str, NodeSpec] = {}

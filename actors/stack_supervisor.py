@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from ..protocol.address import host_port
 from ..protocol.congestion import Controller, DelayController
 from ..protocol.errors import Closed, StackFailed
+from ..protocol.identity import make_identity
 from ..protocol.packages import normalized
 from ..protocol.policy import ConfirmPolicy, ResendPolicy
 from . import wiring
@@ -63,6 +64,12 @@ FRESH_STATE: Final = 10
 
 _stack_numbers = count(1)
 
+
+def _identity_source(random: Callable[[], float]) -> Callable[[], float]:
+    """Return where an identity comes from: a program that seeds Python's generator would get the same one in each of its lives."""
+    return random_module.SystemRandom().random if random is random_module.random else random
+
+
 RUNNING: Final[weakref.WeakSet[StackSupervisor]] = weakref.WeakSet()
 """The supervisors that were started; what is still open when the program ends is closed."""
 
@@ -80,6 +87,8 @@ class StackSupervisor(Supervisor):
         clock: the time; `packhorse.testing.ManualClock` for tests.
         transport: what to use instead of a UDP socket, for tests.
         random: returns uniformly random numbers from 0 to 1.
+        identity: whether the stack has an identity, by which peers notice that it was started anew, and it that they were (see the
+            specification). Without one nothing is sent that the protocol's original does not send.
         offload: whether the socket may take and give many datagrams in one system call, where the system can (Linux).
         inline: whether a node that has just been woken may handle a batch for dsender or ureceiver in their place while they sleep, which
             spares waking one more thread. False for every batch in its own node's thread.
@@ -109,6 +118,7 @@ class StackSupervisor(Supervisor):
         clock: Clock = SYSTEM_CLOCK,
         transport: Transport | None = None,
         random: Callable[[], float] = random_module.random,
+        identity: bool = True,
         offload: bool = True,
         inline: bool = True,
         hang_after: float | None = HANG_AFTER,
@@ -116,7 +126,8 @@ class StackSupervisor(Supervisor):
         trace_peers: Collection[Address] | None = None,
         trace_context: Collection[str] = (),
     ) -> None:
-        self._stack = f"stack-{next(_stack_numbers)}"
+        number = next(_stack_numbers)
+        self._stack = f"stack-{number}"
         if hang_after is not None and not seconds("hang_after", hang_after):
             raise ValueError("hang_after must be more than 0 seconds; None switches it off")
         peers = None if trace_peers is None else [normalized(peer) for peer in trace_peers]
@@ -147,6 +158,7 @@ class StackSupervisor(Supervisor):
             random=random,
             hang_after=hang_after,
             inline=inline,
+            identity=make_identity(_identity_source(random), number) if identity else None,
         )
         self._nodes, make_core = assemble(parts)
         children = {name: self._admit(spec) for name, spec in self._nodes.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..protocol.errors import FailureReason, PeerFailed
-from ..protocol.messages import Expired, Failed, Grant
+from ..protocol.messages import Acknowledged, Expired, Failed, Grant, Restarted
 from ..protocol.numbering import Numbering
 from ..protocol.packages import OutPackage
 from .context import TracedPackage
@@ -38,6 +38,8 @@ class USender(Node[Numbering]):
         Grant: "_granted",
         Failed: "_failed",
         Expired: "_expired",
+        Acknowledged: "_acknowledged",
+        Restarted: "_restarted",
         Forget: "_forget",
         FlushAll: "_flush",
     }
@@ -92,6 +94,13 @@ class USender(Node[Numbering]):
 
     def _expired(self, expired: Expired, now: float) -> None:
         self._state.expired(expired, now)
+
+    def _acknowledged(self, acknowledged: Acknowledged, now: float) -> None:
+        del now
+        self._state.acknowledged(acknowledged)
+
+    def _restarted(self, restarted: Restarted, now: float) -> None:
+        self._state.restarted(restarted, now)
 
     def _forget(self, forget: Forget, now: float) -> None:
         del now

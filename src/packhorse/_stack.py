@@ -86,7 +86,7 @@ class Stack:
         self.sender.send(OutPackage(data, reliability, peers, to), timeout)
 
     def forget(self, target: Address) -> None:
-        """Forget the numbering of a peer, both ways, because it was started anew.
+        """Forget the numbering of a peer, both ways, because it was started anew; a peer with an identity is noticed without that.
 
         Packages for it that are not confirmed are reported as failed; the next one sent to it gets id 0.
 
@@ -180,7 +180,7 @@ def startup(port: int = 0, host: str = "0.0.0.0", **options: Any) -> Stack:  # n
     Args:
         port: the UDP port; 0 lets the system choose (see `Stack.address`).
         host: address or name of this machine to bind to. "0.0.0.0" is every IPv4 address of it, "::" every address.
-        options: see `StackSupervisor`: `logger`, `resend`, `confirm`, `controller`, `hang_after`, and for tests `clock`, `transport`, `random`.
+        options: see `StackSupervisor`: `logger`, `resend`, `confirm`, `controller`, `identity`, `hang_after`, and for tests `clock`, `transport`, `random`.
 
     Raises:
         OSError: the port is taken or the address is not ours. Nothing is left running.

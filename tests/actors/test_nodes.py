@@ -579,7 +579,7 @@ def test_dreceiver_tells_packages_from_control_datagrams(
         (THERE, datagram(0, data=bytes(505)), "invalid"),
         (THERE, b"\x60\x00\x00\x01x", "invalid"),
         (THERE, b"\x70\x00\x00\x01x", "invalid"),
-        (THERE, b"\x81\x00\x00\x00\x00\x00\x01", "invalid"),
+        (THERE, b"\x83\x00\x00\x00\x00\x00\x01", "invalid"),
         (THERE, b"\xff" * 20, "invalid"),
         (("10.0.0.2", 0), datagram(0), "port_zero"),
         (("10.0.0.2", 0), pack_confirmation([0]), "port_zero"),
