@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from packhorse.actors import offload, transport
+from packhorse.actors import offload
 from packhorse.actors.offload import MOST_BYTES, MOST_SEGMENTS, stretches
 from packhorse.actors.transport import UdpTransport
 
@@ -171,7 +171,7 @@ class Faulty(socket.socket):
     """The error for UDP's options."""
     calls: ClassVar[int] = 0
 
-    def sendmsg(self, *args: Any) -> int:  # type: ignore[override] # all arguments are handed on
+    def sendmsg(self, *args: Any) -> int:
         Faulty.calls += 1
         if self.segmented:
             code = self.segmented.pop(0)
@@ -183,7 +183,7 @@ class Faulty(socket.socket):
             raise OSError(self.plain[data], "refused")
         return super().sendto(data, *args)
 
-    def setsockopt(self, level: int, *args: Any) -> None:  # type: ignore[override] # same
+    def setsockopt(self, level: int, *args: Any) -> None:
         if self.options and level == socket.IPPROTO_UDP:
             raise OSError(self.options, "refused")
         super().setsockopt(level, *args)
@@ -191,7 +191,7 @@ class Faulty(socket.socket):
 
 @pytest.fixture
 def faulty(monkeypatch: pytest.MonkeyPatch) -> type[Faulty]:
-    monkeypatch.setattr(transport.socket, "socket", Faulty)
+    monkeypatch.setattr(socket, "socket", Faulty)
     for name, value in (("segmented", list[int]()), ("plain", dict[bytes, int]()), ("options", 0), ("calls", 0)):
         monkeypatch.setattr(Faulty, name, value)
     return Faulty

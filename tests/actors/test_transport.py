@@ -25,7 +25,7 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     if request.param == "portable":
         monkeypatch.delattr(select, "poll")
         monkeypatch.delattr(os, "eventfd", raising=False)
-        monkeypatch.setattr(module.socket, "socket", Portable)
+        monkeypatch.setattr(socket, "socket", Portable)
     with closing(UdpTransport("127.0.0.1", 0)) as made:
         yield made
 
@@ -41,10 +41,10 @@ class Portable(socket.socket):
     """A socket that can do what sockets can do everywhere."""
 
     @property
-    def recvmsg_into(self) -> Any:  # type: ignore[override] # it is missed, not called
+    def recvmsg_into(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - it is missed, not called
         raise AttributeError
 
-    def setsockopt(self, level: int, *args: Any) -> None:  # type: ignore[override] # all arguments are handed on
+    def setsockopt(self, level: int, *args: Any) -> None:
         if level == socket.IPPROTO_UDP:
             raise OSError(errno.ENOPROTOOPT, "not here")
         super().setsockopt(level, *args)
