@@ -50,9 +50,6 @@ class Confirmer(Node[Confirmations]):
 
     def _emit(self) -> None:
         if self._state.to_dsender:
-            if self._inbox.slept:
-                self._dsender.put_and_handle(self._state.to_dsender)
-            else:
-                self._dsender.put_all(self._state.to_dsender)
+            self._hand_over(self._dsender, self._state.to_dsender)
             self._state.to_dsender.clear()
         self._counters["confirmed"] = self._state.confirmed

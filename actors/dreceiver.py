@@ -17,7 +17,7 @@ from .messages import Death
 from .node import Node, Station
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from ..protocol.address import Address
     from .inbox import Inbox
@@ -35,6 +35,7 @@ RECEIVES: Final = 16
 MANY: Final = 16
 """Datagrams in one receive that say that more are on their way."""
 
+_KINDS: Final = tuple(Kind)
 _KIND_BYTES: Final = bytes(KINDS)
 
 
@@ -43,7 +44,7 @@ def kind_of(datagram: bytes) -> Kind:
     return KINDS[datagram[0]] if HEADER_SIZE <= len(datagram) <= MAX_DATAGRAM else Kind.INVALID
 
 
-def by_kind(size: int, buffer: bytes) -> Iterator[tuple[Kind, int, bytes]]:
+def by_kind(size: int, buffer: bytes) -> list[tuple[Kind, int, bytes]]:
     """Split datagrams that lie back to back into stretches of one kind: (kind, size, buffer). Nearly always there is one.
 
     Each datagram has the kind that `kind_of` says. Its first byte says it, so the kinds of all are found at once; only the last
@@ -55,13 +56,17 @@ def by_kind(size: int, buffer: bytes) -> Iterator[tuple[Kind, int, bytes]]:
     odd = len(buffer) % size
     if odd and (odd < HEADER_SIZE or size > MAX_DATAGRAM):
         kinds = kinds[:-1] + bytes([kind_of(buffer[-odd:])])
+    if odd != len(buffer) and kinds == kinds[:1] * len(kinds):
+        return [(_KINDS[kinds[0]], size, buffer)]
+    parts: list[tuple[Kind, int, bytes]] = []
     at = 0
     while kinds:
         rest = kinds.lstrip(kinds[:1])
         part = buffer[at : at + (len(kinds) - len(rest)) * size]
-        yield Kind(kinds[0]), min(size, len(part)), part
+        parts.append((_KINDS[kinds[0]], min(size, len(part)), part))
         at += len(part)
         kinds = rest
+    return parts
 
 
 class DReceiver(Node[None]):
@@ -119,7 +124,7 @@ class DReceiver(Node[None]):
     def _emit(self) -> None:
         self._counters["overflowed"] = self._transport.overflowed
         if self._packages:
-            self._hand_on(self._packages, self._ureceiver)
+            self._offer(self._packages, self._ureceiver)
             self._packages.clear()
         if self._controls:
             self._counters["datagrams"] += sum([received.count for received in self._controls])
@@ -128,7 +133,7 @@ class DReceiver(Node[None]):
             self._no_room(self._controls[room:])
             self._controls.clear()
 
-    def _hand_on(self, packages: list[Received], ureceiver: Mailbox) -> None:
+    def _offer(self, packages: list[Received], ureceiver: Mailbox) -> None:
         counts = list(accumulate([received.count for received in packages]))
         self._counters["datagrams"] += counts[-1]
         if ureceiver.closed:
@@ -138,10 +143,7 @@ class DReceiver(Node[None]):
         if not fitting:
             return
         ureceiver.weight_put += counts[fitting - 1]
-        if self._inbox.slept:
-            ureceiver.put_and_handle(packages[:fitting])
-        else:
-            ureceiver.put_all(packages[:fitting])
+        self._hand_over(ureceiver, packages[:fitting])
 
     def _no_room(self, dropped: list[Received]) -> None:
         for received in dropped:

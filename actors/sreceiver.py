@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..protocol.header import unpack_confirmation
 from ..protocol.messages import Confirmed, Received
+from ..protocol.notes import which
 from .messages import Death
 from .node import Node, Station
 
@@ -34,10 +35,15 @@ class SReceiver(Node[None]):
         del now
         buffer, size = received.buffer, received.size
         self._counters["datagrams"] += -(-len(buffer) // size)
-        self._confirmed += [
+        arrived = [
             Confirmed(received.source, unpack_confirmation(buffer[start : start + size]), received.time)
             for start in range(0, len(buffer), size)
         ]
+        self._confirmed += arrived
+        if self._traced:
+            for one in arrived:
+                named = which(one.ids) if one.ids else {"count": 0}
+                self._logger.debug("transport:confirmation_received", source=one.source, **named)
 
     def _emit(self) -> None:
         self._resender.put_all(self._confirmed)

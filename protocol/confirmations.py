@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .header import MAX_CONFIRMED, pack_confirmation
 from .messages import Datagrams, StillHere, ToConfirm
+from .notes import Note
 
 if TYPE_CHECKING:
     from .address import Address
@@ -52,6 +53,8 @@ class Confirmations:
         to_dsender: control datagrams to send.
         confirmed: how many ids went into datagrams so far.
     """
+
+    notes: list[Note] | None = None
 
     def __init__(self, policy: ConfirmPolicy) -> None:
         self.to_dsender: list[Datagrams] = []

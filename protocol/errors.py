@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import builtins
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,3 +120,7 @@ class PeerFailed(PackhorseError, builtins.ConnectionError):  # noqa: N818 - the 
         self.count = len(self.unconfirmed) if count is None else count
         noun = "package" if self.count == 1 else "packages"
         super().__init__(f"{target[0]} port {target[1]} failed ({reason}), {self.count} {noun} unconfirmed")
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Address, FailureReason, tuple[OutPackage, ...], int]]:
+        """Copy and pickle by what it was made of, not by the text that was made of that."""
+        return type(self), (self.target, self.reason, self.unconfirmed, self.count)

@@ -28,6 +28,7 @@ from .congestion import BURST, INITIAL
 from .errors import FailureReason, PeerFailed
 from .header import HEADER_SIZE, ID_MASK, Reliability, pack_header
 from .messages import Datagrams, Dropped, Expired, Failed, Flush, Forgotten, Grant, Revive, Sent
+from .notes import Note
 from .packages import OutPackage
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class Numbering:
         urgent: whether `Redelivery` should look at `to_resender` at once: something waits for its answer, or soon will. Set to True
             here, and to False by whoever passes that on.
     """
+
+    notes: list[Note] | None = None
 
     def __init__(self, *, window: int = WINDOW) -> None:
         self.to_resender: list[Sent | Revive | Dropped | Forgotten | Flush] = []
@@ -222,6 +225,34 @@ class Numbering:
         self._expiries.collect(now, look)
         if self._flushes:
             self._pass_flushes()
+
+    def peers(self) -> list[tuple[Address, dict[str, Any]]]:
+        """Return what was sent to each target and what waits for it. May be called from another thread."""
+        return [
+            (address, {"sent": target.next, "backlog": len(target.backlog)})
+            for address, target in list(self._targets.items())
+        ]
+
+    def renew(self, address: Address | None, now: float) -> None:
+        """Make anew what is known of a target, or of all if None, because handling it crashes again and again.
+
+        What waits for a number is given up and reported. Numbers, lives and room stay: they are all that is needed to go on.
+        """
+        del now
+        chosen = list(self._targets) if address is None else [known for known in self._targets if known == address]
+        for known in chosen:
+            old = self._targets[known]
+            packages = [package for package, _ in old.backlog]
+            fresh = _Target(old.life, old.next, old.limit, old.total, old.budget, asleep=old.asleep)
+            fresh.left = old.left + len(packages)
+            self._targets[known] = fresh
+            self.released += packages
+            if packages:
+                self.failures.append(PeerFailed(known, FailureReason.POISONED, packages))
+        if address is None:
+            self._expiries = Ageing()
+        self.waiting = sum(len(target.backlog) for target in self._targets.values())
+        self._pass_flushes()
 
     def _pass_flushes(self) -> None:
         waiting: list[tuple[object, dict[Address, int]]] = []

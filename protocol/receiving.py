@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .ageing import Ageing
 from .header import HEADER_SIZE, ID_MASK, Reliability, ids_of_run, unpack_header, unwrap
 from .messages import Received, ToConfirm
+from .notes import Note
 from .packages import InPackage
 from .redelivery import MEMORY
 
@@ -49,6 +50,7 @@ class _Source:
     kept: dict[int, InPackage] = field(default_factory=dict[int, InPackage])
     kept_order: list[int] = field(default_factory=list[int])
     """The numbers in `kept`, as a heap."""
+    duplicates: int = 0
 
 
 class Receiving:
@@ -64,6 +66,8 @@ class Receiving:
         duplicates: how many packages came again so far.
         kept: how many packages are kept at the moment.
     """
+
+    notes: list[Note] | None = None
 
     def __init__(self) -> None:
         self.to_user: list[InPackage] = []
@@ -138,6 +142,31 @@ class Receiving:
 
         self._ageing.collect(now, look)
 
+    def peers(self) -> list[tuple[Address, dict[str, Any]]]:
+        """Return what came from each source. May be called from another thread."""
+        return [
+            (address, {"received": (source.next or 0) - len(source.holes), "duplicates": source.duplicates})
+            for address, source in list(self._sources.items())
+        ]
+
+    def renew(self, source: Address | None, now: float) -> None:
+        """Make anew what is known of a source, or of all if None, because handling it crashes again and again.
+
+        Next number, holes and kept packages stay, since they were confirmed: nothing is lost. Everything else is rebuilt.
+        """
+        chosen = list(self._sources) if source is None else [known for known in self._sources if known == source]
+        for address in chosen:
+            old = self._sources[address]
+            holes = dict.fromkeys(sorted(number for number in old.holes if number < (old.next or 0)))
+            fresh = _Source(now, old.next, holes, dict(old.kept), sorted(old.kept))
+            self._sources[address] = fresh
+            self._release(fresh)
+        if source is None:
+            self._ageing = Ageing()
+            for address in self._sources:
+                self._ageing.add(address, now + MEMORY + MARGIN)
+        self.kept = sum(len(known.kept) for known in self._sources.values())
+
     def _package(self, address: Address, datagram: bytes, time: float) -> None:
         reliability, peers, wire_id = unpack_header(datagram)
         package = InPackage(datagram[HEADER_SIZE:], reliability, peers, address, time)
@@ -172,6 +201,7 @@ class Receiving:
         holes, expected = source.holes, source.next or 0
         if number < expected and number not in holes:
             self.duplicates += 1
+            source.duplicates += 1
             self._confirm(package.source, (wire_id,), package.time, urgent=True)
             return
         skipped = range(expected, number)

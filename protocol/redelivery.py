@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
+from typing import Any
 
 from .address import Address
 from .ageing import Ageing
@@ -28,6 +29,7 @@ from .congestion import Controller, DelayController, Room
 from .errors import FailureReason, PeerFailed
 from .header import HEADER_SIZE, unpack_header, unwrap_all
 from .messages import Confirmed, Datagrams, Dropped, Expired, Failed, Flush, Forgotten, Grant, Revive, Sent
+from .notes import Note
 from .numbering import MAX_RUN, WINDOW
 from .packages import OutPackage
 from .policy import ResendPolicy
@@ -62,6 +64,7 @@ class _Peer:
     reason: FailureReason = FailureReason.SILENT
     look_at: float = inf
     """When the next timer goes off."""
+    resent: int = 0
 
 
 class Redelivery:
@@ -80,8 +83,11 @@ class Redelivery:
         failures: reports for the user.
         flushed: tokens of the `Flush` messages that are done.
         resent: how many datagrams were sent again so far.
+        lost: how many packages were judged lost so far.
         pending: how many packages wait for confirmation or for being reported.
     """
+
+    notes: list[Note] | None = None
 
     def __init__(
         self,
@@ -97,6 +103,7 @@ class Redelivery:
         self.failures: list[PeerFailed] = []
         self.flushed: list[object] = []
         self.resent = 0
+        self.lost = 0
         self.pending = 0
         self._policy = policy
         self._random = random
@@ -286,6 +293,7 @@ class Redelivery:
                 self._fail(target, peer, FailureReason.UNCONFIRMED)
                 return
         if recovery.lost > lost:
+            self.lost += recovery.lost - lost
             peer.room.controller.lost(recovery.lost - lost, now)
         self._send_again(target, peer, numbers, now)
 
@@ -305,6 +313,38 @@ class Redelivery:
             peer.look_at = time
             self._serial += 1
             heapq.heappush(self._timers, (time, self._serial, target, peer))
+
+    def peers(self) -> list[tuple[Address, dict[str, Any]]]:
+        """Return what is known of each target. May be called from another thread."""
+        return [
+            (
+                address,
+                {
+                    "resent": peer.resent,
+                    "lost": peer.recovery.lost,
+                    "rtt": peer.recovery.round_trip.smoothed,
+                    "window": peer.room.controller.window,
+                    "in_flight": len(peer.recovery.unconfirmed),
+                },
+            )
+            for address, peer in list(self._peers.items())
+        ]
+
+    def renew(self, address: Address | None, now: float) -> None:
+        """Make anew what is known of a peer, or of all if None, because handling it crashes again and again.
+
+        Numbers and datagrams stay, since the receiver must not be left with a hole: the peer counts as failed.
+        """
+        if address is None:
+            self._timers, self._ageing = [], Ageing()
+        for target, old in list(self._peers.items()):
+            if address in (None, target):
+                peer = self._meet(target, old.life, min(old.recovery.unconfirmed, default=old.recovery.next), now)
+                peer.recovery.take_over(old.recovery, now)
+                peer.phase, peer.reason = old.phase, old.reason
+                self._fail(target, peer, FailureReason.POISONED)
+        pending = (peer for peer in self._peers.values() if peer.phase is not _Phase.FAILED)
+        self.pending = sum(len(peer.recovery.unconfirmed) for peer in pending)
 
     # Inner steps.
 
@@ -328,6 +368,7 @@ class Redelivery:
             run = [peer.recovery.unconfirmed[number] for number in numbers[start : start + MAX_RUN]]
             self.to_dsender.append(Datagrams(target, run))
         self.resent += len(numbers)
+        peer.resent += len(numbers)
 
     def _grant(self, target: Address, peer: _Peer, now: float) -> None:
         """Grant more room when Numbering may soon be waiting for it."""

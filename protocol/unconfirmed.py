@@ -170,6 +170,14 @@ class Recovery:
             self._again(number, now).first_sent = now
         return numbers
 
+    def take_over(self, old: Recovery, now: float) -> None:
+        """Go on with the numbers and datagrams that another one knew, and with nothing else of it."""
+        for number, datagram in sorted(old.unconfirmed.items()):
+            self.sent(number, [datagram], now)
+        self.next = max(self.next, old.next)
+        self.held.update(old.held)
+        self.reported.update(old.reported)
+
     def _sent(self, run: Run) -> None:
         """Note that a run was sent for the first time."""
 

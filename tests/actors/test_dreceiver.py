@@ -52,7 +52,7 @@ def run(size: int, *flags: int, last: int | None = None) -> bytes:
 def test_a_whole_buffer_is_what_its_datagrams_are(size: int, flags: list[int], last: int) -> None:
     buffer = run(size, *flags, last=min(last, size))
     plainly = [buffer[start : start + size] for start in range(0, len(buffer), size)]
-    parts = list(by_kind(size, buffer))
+    parts = by_kind(size, buffer)
     taken = [
         (kind, part[start : start + part_size])
         for kind, part_size, part in parts

@@ -7,7 +7,6 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 
 from packhorse import (
     ConfirmPolicy,
@@ -54,6 +53,8 @@ from packhorse.protocol.numbering import Numbering
 from packhorse.protocol.receiving import Receiving
 from packhorse.protocol.redelivery import Redelivery
 from packhorse.testing import ManualClock
+
+from .helpers import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,7 +140,7 @@ class Bench:
             feeds=self.feeds,
             outlets=self.outlets,
             clock=self.clock,
-            logger=structlog.wrap_logger(None, processors=[_drop]),
+            logger=quiet(self.clock).tracer(),
         )
         self.generation = 0
         self.start()
@@ -190,10 +191,6 @@ class Bench:
         self.mailbox.abort()
         self.thread.join(20)
         self.mailbox.close()
-
-
-def _drop(*_: Any) -> Any:
-    raise structlog.DropEvent
 
 
 @pytest.fixture
