@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-import structlog
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -19,6 +18,8 @@ from packhorse.actors.node import Station
 from packhorse.protocol.header import KINDS, Kind
 from packhorse.protocol.messages import Received
 from packhorse.testing import ManualClock
+
+from .helpers import quiet
 
 PEER = ("10.0.0.2", 2)
 PACKAGE, CONTROL, INVALID = 0x20, 0x80, 0xFF
@@ -95,10 +96,6 @@ class Source:
         return self.arrived.pop(0) if self.arrived else None
 
 
-def quiet(*_: Any) -> Any:
-    raise structlog.DropEvent
-
-
 class Stopwatch:
     """As much of a clock as a node without a thread needs."""
 
@@ -125,7 +122,7 @@ class Hand:
             feeds=(),
             outlets=self.outlets,
             clock=clock,
-            logger=structlog.wrap_logger(None, processors=[quiet]),
+            logger=quiet(ManualClock()).tracer(),
         )
         self.counts = station.counters
         self.inbox = Inbox(mailbox)
