@@ -57,6 +57,9 @@ class DSender(Node[None]):
         for error in refused:
             self._refused(run, error)
 
+    def _emit(self) -> None:
+        self._counters["segmented"] = self._transport.segmented
+
     def _refused(self, run: Datagrams, error: OSError) -> None:
         reason = errno.errorcode.get(error.errno or 0, "unknown")
         self._counters["refused"] += 1

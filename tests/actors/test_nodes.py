@@ -71,6 +71,7 @@ class Wire:
     address = ("10.0.0.9", 9)
     receive_buffer = 0
     overflowed = 0
+    segmented = 0
 
     def __init__(self, clock: ManualClock) -> None:
         self.sent: list[tuple[Any, bytes]] = []
