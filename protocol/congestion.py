@@ -54,6 +54,10 @@ STARTING_GROWTH: Final = 0.5
 """Share of what is confirmed by which the window grows in the start phase."""
 GROWTH: Final = 3 * MAX_DATAGRAM
 """Bytes by which a window that is used grows per round trip later."""
+LOSSY_GROWTH: Final = 1 * MAX_DATAGRAM
+"""The same where more is lost than `LOSS_TO_LOOK`."""
+GROWTH_SHARE: Final = 1 / 8
+"""Of a small window, so that many small ones do not fill a queue within a round trip."""
 SHRINK: Final = 0.7
 LEAST_LOSS: Final = 6
 """Packages lost within a round trip that may be an overflowing queue; a few are a bad path."""
@@ -61,12 +65,12 @@ LOSS_TO_LOOK: Final = 0.1
 """Share of the window that, lost within a round trip, is reason to look whether there is a queue."""
 LOSS_TO_SHRINK: Final = 0.5
 STARTING_LOSS_TO_SHRINK: Final = 1 / 3
-FOUND: Final = 0.25
+FEWER: Final = 0.25
+"""Share of the losses that is left, at most, when a queue was drained."""
+SHORTER: Final = 0.25
 """Share of noise by which a round trip shortens when a queue was drained."""
-LOOK_AFTER: Final = 8
-"""Round trips from a look that found no queue to the next; twice as many, and one more such time, after every further one."""
-LOOK_LATEST: Final = 10.0
-"""Seconds to the next look, at most."""
+LOOK_AFTER: Final = 24
+"""Round trips from a look that found no queue to the next."""
 SMOOTHING: Final = 4
 """Samples that the round trip is averaged over, so that jitter is not taken for a queue."""
 PATH_MEMORY: Final = 30.0
@@ -113,7 +117,7 @@ class DelayController:
         """Packages lost since then."""
         self._draining: _Drain | None = None
         self._look_at = -inf
-        self._look_after = 0.0
+        self._lossy_until = -inf
 
     @property
     def rate(self) -> float:
@@ -127,12 +131,18 @@ class DelayController:
         if round_trip is not None:
             self._sample(round_trip, now)
         if self._draining is not None:
-            self._drain(self._draining, in_flight - size, now)
+            self._drain(self._draining, size, in_flight - size, now)
         elif self._delay >= 1:
             self._delayed(now)
         elif in_flight >= self.window / 2:
-            grown = size * STARTING_GROWTH * (1 - self._delay) if self._starting else size * GROWTH / self.window
-            self.window = min(float(CEILING), self.window + grown)
+            self.window = min(float(CEILING), self.window + size * self._growth(now))
+
+    def _growth(self, now: float) -> float:
+        """Return the share of what is confirmed by which the window grows."""
+        if self._starting:
+            return STARTING_GROWTH * (1 - self._delay)
+        growth = LOSSY_GROWTH if now < self._lossy_until else GROWTH
+        return min(growth / self.window, GROWTH_SHARE)
 
     def lost(self, count: int, now: float) -> None:
         """Drain the queue if so much was lost within a round trip that there may be one, or must be."""
@@ -140,14 +150,19 @@ class DelayController:
             self._round_began = now
             self._lost = 0
         self._lost += count
-        if self._draining is not None or self._lost < LEAST_LOSS:
+        if self._draining is not None:
+            self._draining.lost += count * MAX_DATAGRAM
+            return
+        if self._lost < LEAST_LOSS:
             return
         share = self._lost * MAX_DATAGRAM / self.window
+        if share > LOSS_TO_LOOK:
+            self._lossy_until = now + 2 * self._smoothed
         if share > (STARTING_LOSS_TO_SHRINK if self._starting else LOSS_TO_SHRINK):
             self._starting = False
             self._begin_draining(self.window / 2)
         elif share > LOSS_TO_LOOK and now >= self._look_at:
-            self._begin_draining(self.window)
+            self._begin_draining(self.window, share)
 
     def _delayed(self, now: float) -> None:
         """React to queueing delay that is more than noise."""
@@ -158,27 +173,30 @@ class DelayController:
             self._shrunk_at = now
             self.window = max(float(FLOOR), self.window * SHRINK)
 
-    def _begin_draining(self, resume_with: float) -> None:
-        self._draining = _Drain(self._smoothed, self.window * SHRINK, resume_with)
+    def _begin_draining(self, resume_with: float, loss: float = 0.0) -> None:
+        self._draining = _Drain(self._smoothed, loss, self.window * SHRINK, resume_with)
         self.window = float(FLOOR)
 
-    def _drain(self, drain: _Drain, in_flight: int, now: float) -> None:
+    def _drain(self, drain: _Drain, size: int, in_flight: int, now: float) -> None:
         """Hold the window at the floor until a round trip began and ended with an empty queue."""
         if in_flight > FLOOR:
             return
-        drain.empty_since = min(drain.empty_since, now)
+        if drain.empty_since > now:
+            drain.empty_since = now
+            drain.lost = 0
+        drain.confirmed += size
         if now - drain.empty_since < 2 * self._smoothed:
             return
         self._draining = None
         self._shrunk_at = now
         self._lost = 0
-        if drain.round_trip - self._smoothed > FOUND * max(NOISE, NOISE_SHARE * self._smoothed):
+        shorter = drain.round_trip - self._smoothed > SHORTER * max(NOISE, NOISE_SHARE * self._smoothed)
+        if shorter or drain.lost < drain.loss * FEWER * drain.confirmed:
             self._starting = False
-            self._look_after = 0.0
+            self._look_at = now
             drain.resume_with = min(drain.resume_with, drain.shrunk)
         else:
-            self._look_after = min(LOOK_LATEST, 2 * self._look_after + LOOK_AFTER * self._smoothed)
-        self._look_at = now + self._look_after
+            self._look_at = now + LOOK_AFTER * self._smoothed
         self.window = max(float(FLOOR), drain.resume_with)
 
     def _sample(self, round_trip: float, now: float) -> None:
@@ -200,11 +218,16 @@ class _Drain:
 
     round_trip: float
     """How long it took with the queue."""
+    loss: float
+    """Share of the window that was lost with it."""
     shrunk: float
     """The window to go on with at most, if there was a queue."""
     resume_with: float
     """The window to go on with if there was none."""
     empty_since: float = inf
+    confirmed: int = 0
+    """Bytes since then."""
+    lost: int = 0
 
 
 class FixedController:
