@@ -36,6 +36,8 @@ from .header import MAX_DATAGRAM
 __all__ = ["BURST", "FLOOR", "INITIAL", "Controller", "DelayController", "FixedController", "Room"]
 
 FLOOR: Final = 16 * MAX_DATAGRAM
+DRAINED: Final = 8 * MAX_DATAGRAM
+"""The window while a queue is drained: half of the floor, or the floors of many stacks would keep it full."""
 BURST: Final = 16 * MAX_DATAGRAM
 """Bytes that may be sent at once, unless the window is small."""
 BURST_SHARE: Final = 0.25
@@ -175,11 +177,11 @@ class DelayController:
 
     def _begin_draining(self, resume_with: float, loss: float = 0.0) -> None:
         self._draining = _Drain(self._smoothed, loss, self.window * SHRINK, resume_with)
-        self.window = float(FLOOR)
+        self.window = float(DRAINED)
 
     def _drain(self, drain: _Drain, size: int, in_flight: int, now: float) -> None:
         """Hold the window at the floor until a round trip began and ended with an empty queue."""
-        if in_flight > FLOOR:
+        if in_flight > DRAINED:
             return
         if drain.empty_since > now:
             drain.empty_since = now
