@@ -13,7 +13,7 @@ The rules of `DelayController`:
   is; after that half of the window;
 - a loss without queueing delay does not shrink it: such losses come from the path, not from us. A window that shrank with
   every loss would carry 68 packages a second at 20 % loss. But a queue that was full before we came looks like the path. So
-  when a tenth of the window is lost within a round trip the queue is drained, and only if the round trip is shorter then the
+  when 15 % of the window is lost within a round trip the queue is drained, and only if the round trip is shorter then the
   window shrinks; if not it goes on as it was, and the next such look is later and later. When half is lost, or in the start
   phase a third, there is a queue in any case, and half of the window goes;
 - it grows only while it is used: after the start phase by three datagrams per round trip, the same for everyone, so that shares
@@ -63,10 +63,12 @@ GROWTH_SHARE: Final = 1 / 8
 SHRINK: Final = 0.7
 LEAST_LOSS: Final = 6
 """Packages lost within a round trip that may be an overflowing queue; a few are a bad path."""
-LOSS_TO_LOOK: Final = 0.1
+LOSS_TO_LOOK: Final = 0.15
 """Share of the window that, lost within a round trip, is reason to look whether there is a queue."""
 LOSS_TO_SHRINK: Final = 0.5
 STARTING_LOSS_TO_SHRINK: Final = 1 / 3
+OUTAGE: Final = 1.0
+"""Seconds of silence. What is found lost in the round trip after it is no queue's doing."""
 FEWER: Final = 0.25
 """Share of the losses that is left, at most, when a queue was drained."""
 SHORTER: Final = 0.25
@@ -120,6 +122,7 @@ class DelayController:
         self._draining: _Drain | None = None
         self._look_at = -inf
         self._lossy_until = -inf
+        self._heard_at = self._outage_ended = -inf
 
     @property
     def rate(self) -> float:
@@ -130,6 +133,9 @@ class DelayController:
 
     def confirmed(self, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
         """Grow or shrink the window."""
+        if now - self._heard_at > OUTAGE:
+            self._outage_ended = now
+        self._heard_at = now
         if round_trip is not None:
             self._sample(round_trip, now)
         if self._draining is not None:
@@ -148,6 +154,8 @@ class DelayController:
 
     def lost(self, count: int, now: float) -> None:
         """Drain the queue if so much was lost within a round trip that there may be one, or must be."""
+        if now - self._outage_ended < self._smoothed:
+            return
         if now - self._round_began > self._smoothed:
             self._round_began = now
             self._lost = 0
