@@ -122,6 +122,7 @@ class DelayController:
         self._draining: _Drain | None = None
         self._look_at = -inf
         self._lossy_until = -inf
+        self._used = False
         self._heard_at = self._outage_ended = -inf
 
     @property
@@ -136,13 +137,14 @@ class DelayController:
         if now - self._heard_at > OUTAGE:
             self._outage_ended = now
         self._heard_at = now
+        self._used = in_flight >= self.window / 2
         if round_trip is not None:
             self._sample(round_trip, now)
         if self._draining is not None:
             self._drain(self._draining, size, in_flight - size, now)
         elif self._delay >= 1:
             self._delayed(now)
-        elif in_flight >= self.window / 2:
+        elif self._used:
             self.window = min(float(CEILING), self.window + size * self._growth(now))
 
     def _growth(self, now: float) -> float:
@@ -163,7 +165,7 @@ class DelayController:
         if self._draining is not None:
             self._draining.lost += count * MAX_DATAGRAM
             return
-        if self._lost < LEAST_LOSS:
+        if self._lost < LEAST_LOSS or not self._used:
             return
         share = self._lost * MAX_DATAGRAM / self.window
         if share > LOSS_TO_LOOK:
