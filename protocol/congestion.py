@@ -8,16 +8,18 @@ The rules of `DelayController`:
 - if it is more for a whole round trip the window shrinks to 70 %, at most once in two round trips: that empties the queue, so that
   another stack on the same path sees how long the path really is, and the two share it;
 - in the start phase the window grows by half with every round trip, and by less the nearer the delay is to the end of noise; there
-  the phase ends. What is noticed now was caused a round trip ago, so a window that doubles fills any queue before it knows;
-- then the queue is *drained*: the floor must do until the queue has emptied and everyone has seen how long the path really
-  is; after that half of the window;
+  the phase ends. What is seen now was caused a round trip ago, so a window that doubles overfills the queue before it knows;
+- then the queue is *drained*: 8 datagrams must do until the queue has emptied and everyone has seen how long the path really
+  is; after that half of the window. This is the one time that the window is below its floor;
 - a loss without queueing delay does not shrink it: such losses come from the path, not from us. A window that shrank with
   every loss would carry 68 packages a second at 20 % loss. But a queue that was full before we came looks like the path. So
-  when 15 % of the window is lost within a round trip the queue is drained, and only if the round trip is shorter then the
-  window shrinks; if not it goes on as it was, and the next such look is later and later. When half is lost, or in the start
-  phase a third, there is a queue in any case, and half of the window goes;
+  when 15 % of the window are lost within a round trip the queue is drained in order to look: if the round trip is shorter then, or
+  the losses are gone, it was a queue, and the window shrinks to 70 %; if not the window stays, and the next look is 24 round trips
+  later. When half is lost, or in the start phase a third, half of the window goes;
+- losses count for that only while the window is used, and not in the round trip after a silence of another: then the path was down,
+  or a confirmation was lost, and neither was a queue;
 - it grows only while it is used: after the start phase by three datagrams per round trip, the same for everyone, so that shares
-  become equal.
+  become equal; by one while 15 % are lost, and never by more than an eighth.
 
 `Room` turns that into grants: absolute, given when half of the last one is used, and no more at a time than `BURST`, or a quarter
 of a small window, or, at a high rate, what may be sent in a millisecond. The next waits for as long as the last takes at the
@@ -56,10 +58,10 @@ STARTING_GROWTH: Final = 0.5
 """Share of what is confirmed by which the window grows in the start phase."""
 GROWTH: Final = 3 * MAX_DATAGRAM
 """Bytes by which a window that is used grows per round trip later."""
-LOSSY_GROWTH: Final = 1 * MAX_DATAGRAM
-"""The same where more is lost than `LOSS_TO_LOOK`."""
+LOSSY_GROWTH: Final = MAX_DATAGRAM
+"""The same while more is lost than `LOSS_TO_LOOK`."""
 GROWTH_SHARE: Final = 1 / 8
-"""Of a small window, so that many small ones do not fill a queue within a round trip."""
+"""Share of a small window that it is at most, so that many small ones do not fill a queue within a round trip."""
 SHRINK: Final = 0.7
 LEAST_LOSS: Final = 6
 """Packages lost within a round trip that may be an overflowing queue; a few are a bad path."""
@@ -67,8 +69,6 @@ LOSS_TO_LOOK: Final = 0.15
 """Share of the window that, lost within a round trip, is reason to look whether there is a queue."""
 LOSS_TO_SHRINK: Final = 0.5
 STARTING_LOSS_TO_SHRINK: Final = 1 / 3
-OUTAGE: Final = 1.0
-"""Seconds of silence. What is found lost in the round trip after it is no queue's doing."""
 FEWER: Final = 0.25
 """Share of the losses that is left, at most, when a queue was drained."""
 SHORTER: Final = 0.25
@@ -134,7 +134,7 @@ class DelayController:
 
     def confirmed(self, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
         """Grow or shrink the window."""
-        if now - self._heard_at > OUTAGE:
+        if now - self._heard_at > self._smoothed:
             self._outage_ended = now
         self._heard_at = now
         self._used = in_flight >= self.window / 2
