@@ -148,7 +148,7 @@ def test_after_a_look_in_vain_the_next_comes_24_round_trips_later(
     looks: list[float] = []
     for _ in range(600):
         before = controller.window
-        controller.lost(round(0.25 * before / MAX_DATAGRAM * 0.01 / PATH), traffic.now)
+        controller.lost(max(1, round(0.25 * before / MAX_DATAGRAM * 0.01 / PATH)), traffic.now)
         traffic.confirm(PATH, used=0.6)
         if controller.window < before:
             looks.append(traffic.now)
