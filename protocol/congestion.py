@@ -301,7 +301,7 @@ class Room:
         limit = oldest + self._window
         if budget == self.budget and limit <= self.limit:
             return False
-        if now < self._paced_until - PACE:
+        if now < self._paced_until - QUANTUM:
             self.opens_at = self._paced_until
             return False
         self._paced_until = max(now, self._paced_until) + (budget - max(self.budget, self.total)) / rate
