@@ -2,7 +2,7 @@
 
     app         the commands, their options and help
     transfer    how a file goes through packages: messages and checks, shared by send, receive and demo
-    sending, receiving, pinging, demo    what the commands do
+    sending, receiving, pinging, demo, tracing    what the commands do
     run         what they share: addresses, errors, signals, progress
 
 Needs the extra `cli` (typer and rich); without it, only the hint to install that.
