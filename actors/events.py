@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["COMMON", "EVENTS", "Event", "Field", "markdown", "names_in", "problems"]
+__all__ = ["COMMON", "EVENTS", "Event", "Field", "fields_of", "markdown", "names_in", "problems", "rewritten"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ EVENTS: Final[dict[str, Event]] = {
         Event(
             "transport:datagram_sent",
             "debug",
-            (TARGET, COUNT, RELIABILITY, Field("bytes", "bytes", "of all the datagrams")),
+            (TARGET, COUNT, _maybe(RELIABILITY), Field("bytes", "bytes", "of all the datagrams")),
             "the system took datagrams of packages",
             "always",
         ),
@@ -159,7 +159,7 @@ EVENTS: Final[dict[str, Event]] = {
         # A package, at its receiver.
         Event("package:received", "debug", (SOURCE, COUNT, RELIABILITY, SIZE), "new packages arrived", "always"),
         Event("package:kept", "debug", (SOURCE, COUNT), "they wait for earlier ones that are missing", "always"),
-        Event("package:delivered", "debug", (SOURCE, COUNT, RELIABILITY), "handed to the user", "always"),
+        Event("package:delivered", "debug", (SOURCE, COUNT, _maybe(RELIABILITY)), "handed to the user", "always"),
         Event("package:duplicated", "debug", (SOURCE, COUNT), "they had arrived before; confirmed again", "always"),
         Event(
             "package:refused",
@@ -171,7 +171,7 @@ EVENTS: Final[dict[str, Event]] = {
         Event(
             "package:dropped",
             "debug",
-            (_maybe(SOURCE), _maybe(TARGET), COUNT, _trigger("backlog", "socket", "poisoned")),
+            (_maybe(SOURCE), _maybe(TARGET), COUNT, _maybe(RELIABILITY), _trigger("backlog", "socket", "poisoned")),
             "not delivered: the user does not receive; the socket is full (unreliable only); its node crashed over it",
             "maybe",
         ),
@@ -323,6 +323,12 @@ EVENTS: Final[dict[str, Event]] = {
     )
 }
 """Every event by its name, in the order of EVENTS.md."""
+
+
+def rewritten(text: str) -> str:
+    """Return the text of EVENTS.md with both of its tables made anew."""
+    tables = iter(markdown())
+    return re.sub(r"(?:^\|.*\n)+", lambda _: next(tables), text, flags=re.MULTILINE)
 
 
 def fields_of(event: Event) -> tuple[Field, ...]:

@@ -21,13 +21,13 @@ HERE, THERE = "10.0.0.1:8082", "10.0.0.2:8082"
 
 
 class Script:
-    """A log written by hand; times are those of the stack's clock, and of the wall clock plus `wall`."""
+    """A log written by hand; its clock begins at `start`, and its wall clock is wrong by `wall` then."""
 
     def __init__(self, address: str, *, wall: float | None = 0.0, start: float = 0.0, stack: str = "stack-1") -> None:
         self.records: list[dict[str, Any]] = []
         self.address = address
         self.stack = stack
-        self.add("stack:started", start, **({} if wall is None else {"unix": 1_700_000_000.0 + start + wall}))
+        self.add("stack:started", start, **({} if wall is None else {"unix": 1_700_000_000.0 + wall}))
 
     def add(self, event: str, time: float, **fields: Any) -> Script:
         head = {"event": event, "level": EVENTS[event].level, "time": time, "seq": len(self.records)}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -26,6 +27,10 @@ WALL = 1_700_000_000.0
 
 def written(address: Address) -> str:
     return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+
+
+def _around(handler: Callable[[Any, Callable[[Any], None]], None], inner: Callable[[Any], None], message: Any) -> None:
+    handler(message, inner)
 
 
 class TracedRecovery(MeasuredRecovery):
@@ -91,7 +96,7 @@ class LoggedPeer(SimulatedPeer):
     @staticmethod
     def _wrap(half: Any, kind: type, handler: Callable[[Any, Callable[[Any], None]], None]) -> None:
         inner = half._handlers[kind]
-        half._handlers[kind] = lambda message: handler(message, inner)
+        half._handlers[kind] = partial(_around, handler, inner)
 
     def emit(self, event: str, node: str, **fields: Any) -> None:
         record = {
@@ -122,24 +127,8 @@ class LoggedPeer(SimulatedPeer):
         super().send(package)
 
     def pass_on(self, half: Any) -> None:
-        now = self.simulation.now
         if half is self._usender:
-            for message in half.state.to_resender:
-                if type(message) is Sent:
-                    self._numbered(message.target, message.datagrams, message.eager, now)
-                elif type(message) is Revive:
-                    self.emit("peer:revived", "resender", target=written(message.target), pending=0)
-            for run in half.state.to_dsender:
-                unreliable = [datagram for datagram in run.datagrams if not unpack_header(datagram)[0]]
-                if unreliable:
-                    self._numbered(run.target, unreliable, 1, now)
-            for address, target in half.state._targets.items():
-                waits = len(target.backlog)
-                if waits > self._backlogs.get(address, 0):
-                    more = waits - self._backlogs.get(address, 0)
-                    self.emit("package:queued", "usender", target=written(address), count=more, backlog=waits)
-                self._backlogs[address] = waits
-            self._given_up(half.state.failures, "usender")
+            self._from_usender(half.state)
         elif half is self._resender:
             self._given_up(half.state.failures, "resender")
             for run in half.state.to_dsender:
@@ -148,6 +137,24 @@ class LoggedPeer(SimulatedPeer):
             for run in half.state.to_dsender:
                 self._sent(run.target, run.datagrams)
         super().pass_on(half)
+
+    def _from_usender(self, state: Any) -> None:
+        now = self.simulation.now
+        for message in state.to_resender:
+            if type(message) is Sent:
+                self._numbered(message.target, message.datagrams, message.eager, now)
+            elif type(message) is Revive:
+                self.emit("peer:revived", "resender", target=written(message.target), pending=0)
+        for run in state.to_dsender:
+            unreliable = [datagram for datagram in run.datagrams if not unpack_header(datagram)[0]]
+            if unreliable:
+                self._numbered(run.target, unreliable, 1, now)
+        for address, target in state._targets.items():
+            waits, before = len(target.backlog), self._backlogs.get(address, 0)
+            if waits > before:
+                self.emit("package:queued", "usender", target=written(address), count=waits - before, backlog=waits)
+            self._backlogs[address] = waits
+        self._given_up(state.failures, "usender")
 
     def _numbered(self, target: Address, datagrams: Sequence[bytes], eager: int, now: float) -> None:
         reliabilities = [unpack_header(datagram)[0].name.lower() for datagram in datagrams]
@@ -243,11 +250,11 @@ class LoggedPeer(SimulatedPeer):
             numbers = sorted(set(peer.recovery.unconfirmed) | set(peer.recovery.held)) if peer else []
             if numbers:
                 ids = [number & ID_MASK for number in numbers]
-                self.emit(
-                    "package:given_up", node, target=target, **self._which(ids), trigger=failure.reason.value
-                )
+                self.emit("package:given_up", node, target=target, **self._which(ids), trigger=failure.reason.value)
             if count > len(numbers):
-                self.emit("package:given_up", node, target=target, count=count - len(numbers), trigger=failure.reason.value)
+                self.emit(
+                    "package:given_up", node, target=target, count=count - len(numbers), trigger=failure.reason.value
+                )
             if node == "resender":
                 self.emit("peer:failed", node, target=target, trigger=failure.reason.value, unconfirmed=count)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .logged import LoggedPeer
 
-SEEDS = range(60)
+SEEDS = range(40)
 
 
 def packages_of(trace: Trace) -> dict[tuple[str, str, int, bool], Package]:

@@ -322,7 +322,8 @@ def trace(
     resends: Annotated[bool, typer.Option("--resends", help="List every resend with its reason.")] = False,
     slowest: Annotated[int, typer.Option(min=1, help="How many of the slowest packages to list.")] = 10,
     begin: Annotated[
-        float | None, typer.Option("--from", metavar="SECONDS", help="Only what was under way since.", show_default=False)
+        float | None,
+        typer.Option("--from", metavar="SECONDS", help="Only what was under way since.", show_default=False),
     ] = None,
     end: Annotated[
         float | None, typer.Option("--to", metavar="SECONDS", help="Only what was under way until.", show_default=False)
@@ -331,9 +332,7 @@ def trace(
     mermaid: Out = None,
     plot: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE", help="Plot latency and window as SVG; - for in the terminal.", show_default=False
-        ),
+        typer.Option(metavar="FILE", help="Plot latency and window as SVG; - for in the terminal.", show_default=False),
     ] = None,
     perfetto: Out = None,
     qlog: Out = None,

@@ -1,7 +1,8 @@
 """The logs of any number of stacks, merged: what happened to each package, in words and as pictures.
 
     trace = merge(read([Path("client.log"), Path("server.log")]))
-    print(*story(trace, trace.find("10.0.0.7:8082#17")), sep="\\n")
+    for line in story(trace, trace.find("10.0.0.7:8082#17")):
+        print(line)
 
     reading     lines to events, and to stacks
     merging     one clock, and both ends of each package

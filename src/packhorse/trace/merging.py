@@ -22,6 +22,7 @@ from itertools import chain, pairwise
 from math import inf
 from typing import Any, Final, cast
 
+from ..protocol.header import HALF_CIRCLE, ID_MASK
 from .packages import Package, Step, value
 from .reading import Log, Record, Stack, TraceError, written
 
@@ -272,10 +273,14 @@ class Trace:
         for other in self.packages:
             if (other.source, other.target) != (package.source, package.target) or other is package:
                 continue
-            if other.has("package:kept") or (package.id - other.id) & 0xFFFFFF >= 0x800000:
+            if other.has("package:kept") or (package.id - other.id) & ID_MASK >= HALF_CIRCLE:
                 continue
             step = other.first("package:received")
-            if step is not None and step.record.stack is record.stack and (found or (-1,))[0] <= step.record.seq < record.seq:
+            if (
+                step is not None
+                and step.record.stack is record.stack
+                and (found or (-1,))[0] <= step.record.seq < record.seq
+            ):
                 found = step.record.seq, other
         return None if found is None else found[1]
 
@@ -297,7 +302,9 @@ class Trace:
         there = [p for p in self.packages if p.target == self.named(target) and p.reliable is reliable]
         if not there:
             targets = sorted({package.target for package in self.packages})
-            raise TraceError(f"no package for {target} in these logs; there are some for {', '.join(targets) or 'nobody'}")
+            raise TraceError(
+                f"no package for {target} in these logs; there are some for {', '.join(targets) or 'nobody'}"
+            )
         if source:
             there = [package for package in there if package.source == self.named(source)]
         found = [package for package in there if package.id == wire_id]
@@ -341,8 +348,8 @@ def _ids(data: Mapping[str, Any]) -> Iterable[int]:
     """Return the ids of an event's packages."""
     ids = data.get("ids")
     if isinstance(ids, Sequence):
-        return [wire_id & 0xFFFFFF for wire_id in cast("Sequence[object]", ids) if isinstance(wire_id, int)]
+        return [wire_id & ID_MASK for wire_id in cast("Sequence[object]", ids) if isinstance(wire_id, int)]
     first, count = data.get("id"), data.get("count", 1)
     if isinstance(first, int) and isinstance(count, int):
-        return [number & 0xFFFFFF for number in range(first, first + min(count, 1 << 16))]
+        return [number & ID_MASK for number in range(first, first + min(count, 1 << 16))]
     return ()

@@ -31,7 +31,9 @@ def _lines(diagram: Diagram) -> Iterator[str]:
             if lane.machine == machine:
                 yield f"    {'actor' if lane.actor == 'user' else 'participant'} {names[lane]} as {lane.actor}"
         yield "    end"
-    steps = [(arrow.begin if arrow.end is None else arrow.end, _arrow(arrow, names, diagram)) for arrow in diagram.arrows]
+    steps = [
+        (arrow.begin if arrow.end is None else arrow.end, _arrow(arrow, names, diagram)) for arrow in diagram.arrows
+    ]
     steps += [(note.at, f"Note over {names[note.lane]}: {_plain(note.text)}") for note in diagram.notes]
     for _, line in sorted(steps, key=lambda step: step[0]):
         yield f"    {line}"

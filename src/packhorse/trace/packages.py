@@ -44,7 +44,8 @@ def value(record: Record, name: str, place: int) -> Any:
     """Return what an event says in a field about one of its packages: fields are lists where packages differ."""
     found = record.data.get(name)
     if isinstance(found, list):
-        return found[place] if place < len(found) else None  # pyright: ignore[reportUnknownVariableType]
+        items: list[Any] = found
+        return items[place] if place < len(items) else None
     return found
 
 

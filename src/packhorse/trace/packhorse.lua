@@ -74,7 +74,7 @@ end
 local function control(buffer, tree)
     local length = buffer:len()
     local count = math.floor((length - HEADER) / 3)
-    tree:add(fields.count, buffer(HEADER, length - HEADER), count)
+    tree:add(fields.count, buffer(), count)
     local ids = {}
     for place = 0, count - 1 do
         local range = buffer(HEADER + 3 * place, 3)

@@ -65,7 +65,7 @@ def series(trace: Trace) -> list[Series]:
         raise TraceError("nothing to plot: that takes the debug events of a sender")
     for one in found.values():
         one.latency.sort()
-    return list(found.values())
+    return [found[name] for name in sorted(found)]
 
 
 def in_terminal(found: Sequence[Series], width: int = 100, height: int = 15) -> str:

@@ -111,12 +111,16 @@ def _trace(
 ) -> dict[str, Any]:
     first, last = stack.records[0].at, stack.records[-1].at
     events: list[tuple[float, str, dict[str, Any]]] = []
-    for datagram in directions.get((stack.label, peer), ()):
-        if datagram.sent is not None and first <= datagram.sent <= last:
-            events.append((datagram.sent, "transport:packet_sent", _packet(datagram, copies)))
-    for datagram in directions.get((peer, stack.label), ()):
-        if datagram.arrived is not None and first <= datagram.arrived <= last:
-            events.append((datagram.arrived, "transport:packet_received", _packet(datagram, copies)))
+    events += [
+        (datagram.sent, "transport:packet_sent", _packet(datagram, copies))
+        for datagram in directions.get((stack.label, peer), ())
+        if datagram.sent is not None and first <= datagram.sent <= last
+    ]
+    events += [
+        (datagram.arrived, "transport:packet_received", _packet(datagram, copies))
+        for datagram in directions.get((peer, stack.label), ())
+        if datagram.arrived is not None and first <= datagram.arrived <= last
+    ]
     events += _losses(stack.label, peer, copies)
     events += _others(trace, stack, peer)
     events.sort(key=itemgetter(0))

@@ -136,7 +136,9 @@ def _nothing(paths: Sequence[Path], log: Log) -> str:
     if log.undated:
         return f"the events in {names} have no `time` and `stack`, which every event of packhorse has; was the log filtered?"
     wanted = "a log has one JSON object a line, as structlog's JSONRenderer writes it"
-    return f"no event of packhorse in {names} ({log.foreign} other lines); {wanted}, and package events are at level debug"
+    return (
+        f"no event of packhorse in {names} ({log.foreign} other lines); {wanted}, and package events are at level debug"
+    )
 
 
 def _read_file(file: str, lines: Iterable[bytes], log: Log) -> None:
@@ -145,14 +147,15 @@ def _read_file(file: str, lines: Iterable[bytes], log: Log) -> None:
         if not line.strip():
             continue
         data = _parse(line)
-        if data is None or data.get("event") not in EVENTS:
+        event = None if data is None else data.get("event")
+        if data is None or not isinstance(event, str) or event not in EVENTS:
             log.foreign += 1
             continue
         name, time = data.get("stack"), data.get("time")
         if not isinstance(name, str) or isinstance(time, bool) or not isinstance(time, (int, float)):
             log.undated += 1
             continue
-        event, address = data["event"], written(data.get("address"))
+        address = written(data.get("address"))
         stack = current.get((name, address))
         if stack is None or event == "stack:started":
             stack = current[name, address] = Stack(name, address, file)

@@ -102,7 +102,7 @@ def during(trace: Trace, begin: float, end: float) -> list[Package]:
     ]
     if not found:
         length = trace.records[-1].at - trace.start
-        raise TraceError(f"no package was under way from {begin} to {end} s; the logs are {length:.3f} s long")
+        raise TraceError(f"no package was under way from {begin:g} to {end:g} s; the logs are {length:.3f} s long")
     return found
 
 
@@ -165,10 +165,11 @@ def _joined(arrows: Iterable[Arrow]) -> list[Arrow]:
 
 
 def _both(label: str, other: str) -> str:
-    ids, more = label.split(" ")[1:], other.split(" ")[-1]
-    if len(ids) > MOST_IDS:
+    count = label.count(" ")
+    number = other.rpartition(" ")[2]
+    if count > MOST_IDS or number in label.split(" "):
         return label
-    return f"{label} ..." if len(ids) == MOST_IDS else f"{label} {more}"
+    return f"{label} ..." if count == MOST_IDS else f"{label} {number}"
 
 
 def _confirmations(package: Package) -> Iterator[Arrow]:
@@ -193,7 +194,12 @@ def _confirmations(package: Package) -> Iterator[Arrow]:
             )
     if confirmed is not None:
         yield Arrow(
-            confirmed, confirmed, Lane(source, "sreceiver"), Lane(source, "resender"), f"confirmed #{package.number}", Kind.INSIDE
+            confirmed,
+            confirmed,
+            Lane(source, "sreceiver"),
+            Lane(source, "resender"),
+            f"confirmed #{package.number}",
+            Kind.INSIDE,
         )
 
 

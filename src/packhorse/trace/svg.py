@@ -179,9 +179,7 @@ class _Drawing:
             yield f'<path d="{cross}" stroke="{colour}" stroke-width="2.4" stroke-linecap="round" fill="none"/>'
         else:
             bx, by = x1 - 9 * ux, y1 - 9 * uy
-            head = (
-                f"M{x1:.1f} {y1:.1f}L{bx - 4 * uy:.1f} {by + 4 * ux:.1f}L{bx + 4 * uy:.1f} {by - 4 * ux:.1f}Z"
-            )
+            head = f"M{x1:.1f} {y1:.1f}L{bx - 4 * uy:.1f} {by + 4 * ux:.1f}L{bx + 4 * uy:.1f} {by - 4 * ux:.1f}Z"
             yield f'<path d="{head}" fill="{colour}"/>'
         yield self._label(arrow, place, colour)
 

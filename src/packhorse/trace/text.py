@@ -69,7 +69,7 @@ def slowest(packages: Iterable[Package], count: int = 10) -> Iterator[str]:
         yield "no package whose time can be told: that takes the log of its sender"
         return
     timed.sort(key=lambda item: -item[0])
-    rows = [("package", "took ms", "waited", "lost", "path", "kept", "sent", "outcome")]
+    rows: list[tuple[str, ...]] = [("package", "took ms", "waited", "lost", "path", "kept", "sent", "outcome")]
     for latency, package in timed[:count]:
         parts = package.parts
         times = (latency, parts.waited, parts.lost, parts.path, parts.kept)
@@ -79,7 +79,7 @@ def slowest(packages: Iterable[Package], count: int = 10) -> Iterator[str]:
 
 def resends(trace: Trace) -> Iterator[str]:
     """List every resend with its reason."""
-    rows = [("time s", "package", "why", "copy", "after ms")]
+    rows: list[tuple[str, ...]] = [("time s", "package", "why", "copy", "after ms")]
     reasons: Counter[str] = Counter()
     found: list[tuple[float, tuple[str, ...]]] = []
     for package in trace.packages:
