@@ -33,7 +33,8 @@ def log(path: Path, address: str, *events: tuple[str, float, dict[str, object]])
 @pytest.fixture
 def logs(tmp_path: Path) -> list[str]:
     """One package whose first copy was lost, as both ends logged it."""
-    there, back = {"target": THERE, "id": 7, "count": 1}, {"source": HERE, "id": 7, "count": 1}
+    there: dict[str, object] = {"target": THERE, "id": 7, "count": 1}
+    back: dict[str, object] = {"source": HERE, "id": 7, "count": 1}
     about: dict[str, object] = {"reliability": "unordered", "size": 5}
     return [
         log(
@@ -114,7 +115,7 @@ def test_a_span_of_time_is_drawn(logs: list[str]) -> None:
     assert "#7 again: timeout" in out
     status, _, errors = invoke(*logs, "--svg", "-", "--from", "5")
     assert status == 1
-    assert "no package was under way from 5.0 to 1.12 s; the logs are 1.120 s long" in errors
+    assert "no package was under way from 5 to 1.12 s; the logs are 1.120 s long" in errors
 
 
 def test_the_dissector_is_printed_without_logs() -> None:

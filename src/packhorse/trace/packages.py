@@ -6,7 +6,8 @@ is taken to be the latest that can have been, given the shortest time that anyth
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
     from .reading import Record
@@ -44,7 +45,7 @@ def value(record: Record, name: str, place: int) -> Any:
     """Return what an event says in a field about one of its packages: fields are lists where packages differ."""
     found = record.data.get(name)
     if isinstance(found, list):
-        items: list[Any] = found
+        items = cast("Sequence[Any]", found)
         return items[place] if place < len(items) else None
     return found
 
