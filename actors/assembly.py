@@ -1,11 +1,12 @@
-"""How a stack is put together: each node's class, its state, and what it is given, by the tables in `wiring`."""
+"""How a stack is put together: each node's spec, its state, and what it is given, by the tables in `wiring`."""
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from ..protocol.address import host_port
 from ..protocol.confirmations import Confirmations
 from ..protocol.numbering import Numbering
 from ..protocol.policy import ConfirmPolicy, ResendPolicy
@@ -13,6 +14,7 @@ from ..protocol.receiving import Receiving
 from ..protocol.redelivery import Redelivery
 from . import wiring
 from .admission import Admission
+from .childspec import ChildSpec, Restart
 from .clock import Clock, Promise
 from .confirmer import Confirmer
 from .dreceiver import DReceiver
@@ -21,27 +23,29 @@ from .ends import ErrorEnd, PackageEnd
 from .handles import StackCore
 from .inbox import Inbox
 from .mailbox import Mailbox
-from .messages import Death
 from .node import Node, Station
-from .refs import StableRef
 from .resender import Resender
 from .resolver import Resolver
 from .sreceiver import SReceiver
+from .supervised import Birth, SupervisedActor
 from .transport import Transport
 from .ureceiver import UReceiver
 from .usender import USender
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from structlog.typing import FilteringBoundLogger
-
+    from ..protocol.address import Address
     from ..protocol.congestion import Controller
+    from ..protocol.packages import OutPackage
+    from .keeper import Desk
+    from .refs import StableRef
+    from .tracing import Journal
 
-__all__ = ["Child", "Parts", "assemble"]
+__all__ = ["NodeSpec", "Parts", "assemble"]
 
 RESENDER_NAP: Final = 0.01
 """Seconds; less than usender's `SOON`, so that in steady traffic usender never has to wake resender."""
+COPY_TRIES: Final = 3
+"""A hung node may be changing its state while it is copied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,41 +55,81 @@ class Parts:
     stack: str
     clock: Clock
     transport: Transport
-    logger: FilteringBoundLogger
+    journal: Journal
     resend: ResendPolicy
     confirm: ConfirmPolicy
     controller: Callable[[], Controller]
     random: Callable[[], float]
+    hang_after: float | None
     inline: bool
+    identity: int | None
 
 
-@dataclass(slots=True)
-class Child:
-    """One node, as the supervisor sees it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSpec(ChildSpec):
+    """A node as a child: its mailbox is there before it, since others are wired to it, and its state outlives it.
 
     Attributes:
-        station: what outlives its incarnations.
-        start: starts an incarnation.
-        ref: stays valid over all incarnations.
-        generation: number of the present incarnation, or of the one to be started next.
-        inbox: the present incarnation's view of the mailbox.
-        ended: it has ended for good.
-        crashes: when it crashed, as far as that counts.
-        restart_at: when the next incarnation is to be started, while it waits for that.
+        node: its class.
+        station: what belongs to it.
+        fresh: makes a state as at the start.
+        extras: what else its constructor takes.
     """
 
+    node: type[Node[Any]]
     station: Station[Any]
-    start: Callable[[Inbox, int], None]
-    ref: StableRef
-    generation: int = 0
-    inbox: Inbox | None = None
-    ended: bool = False
-    crashes: deque[float] = field(default_factory=deque[float])
-    restart_at: float | None = None
+    fresh: Callable[[], Any]
+    extras: Mapping[str, Any]
+
+    def open_mailbox(self, clock: Clock) -> Mailbox:
+        """Return the station's mailbox; a stack's node is never started again once it has ended."""
+        del clock
+        return self.station.mailbox
+
+    def open_inbox(self, mailbox: Mailbox) -> Inbox:
+        """Make a view that is held back by what the node feeds."""
+        return Inbox(mailbox, self.station.feeds)
+
+    def make(self, birth: Birth) -> SupervisedActor:
+        """Make an incarnation that works on the station."""
+        return self.node(self.station, birth.inbox, birth.generation, birth.report, **self.extras)
+
+    def abandoned(self) -> BaseException | None:
+        """Let the next incarnation work on a copy of the state."""
+        failed: BaseException | None = None
+        for _ in range(COPY_TRIES):
+            try:
+                self.station.copy_state()
+            except Exception as error:  # noqa: BLE001 - whatever is in the state, or a change while it was copied
+                failed = error
+            else:
+                return None
+        return failed
+
+    def renew(self, peer: Address | None, now: float) -> None:
+        """Make anew what is known of a peer, or of all of them if it is None; report what is lost by that.
+
+        Raises:
+            Exception: not even the facts can be read.
+        """
+        state = self.station.state
+        if hasattr(state, "renew"):
+            state.renew(peer, now)
+        else:
+            self.station.state = self.fresh()
 
 
-def assemble(parts: Parts, supervisor: Mailbox) -> tuple[dict[str, Child], StackCore]:
-    """Make everything that belongs to a stack; nothing is started yet."""
+def assemble(
+    parts: Parts,
+) -> tuple[
+    dict[str, NodeSpec],
+    Callable[[Desk, Mapping[str, StableRef], Callable[[OutPackage], OutPackage] | None], StackCore],
+]:
+    """Make everything that belongs to a stack; nothing is started yet.
+
+    Returns:
+        The specs of the nodes, and what makes the core of the handles when the supervisor has made children of them.
+    """
     clock, transport = parts.clock, parts.transport
     naps = {"resender": RESENDER_NAP, "confirmer": parts.confirm.delay}
     mailboxes = {
@@ -100,47 +144,61 @@ def assemble(parts: Parts, supervisor: Mailbox) -> tuple[dict[str, Child], Stack
     }
     packages, errors = PackageEnd(clock), ErrorEnd(clock)
     admission = Admission(mailboxes["usender"], clock)
-    specs: dict[str, tuple[type[Node[Any]], Any, dict[str, Any]]] = {
-        "usender": (USender, Numbering(), {"admission": admission, "errors": errors}),
-        "dsender": (DSender, None, {"transport": transport}),
-        "resender": (Resender, Redelivery(parts.resend, parts.random, controller=parts.controller), {"errors": errors}),
-        "confirmer": (Confirmer, Confirmations(parts.confirm), {}),
-        "dreceiver": (DReceiver, None, {"transport": transport}),
-        "ureceiver": (UReceiver, Receiving(), {"packages": packages, "policy": parts.confirm}),
-        "sreceiver": (SReceiver, None, {}),
+    made: dict[str, tuple[type[Node[Any]], Callable[[], Any], dict[str, Any]]] = {
+        "usender": (USender, lambda: Numbering(identity=parts.identity), {"admission": admission, "errors": errors}),
+        "dsender": (DSender, _no_state, {"transport": transport}),
+        "resender": (
+            Resender,
+            lambda: Redelivery(parts.resend, parts.random, controller=parts.controller, identity=parts.identity),
+            {"errors": errors},
+        ),
+        "confirmer": (Confirmer, lambda: Confirmations(parts.confirm), {}),
+        "dreceiver": (DReceiver, _no_state, {"transport": transport}),
+        "ureceiver": (UReceiver, lambda: Receiving(parts.identity), {"packages": packages, "policy": parts.confirm}),
+        "sreceiver": (SReceiver, _no_state, {}),
     }
-    children: dict[str, Child] = {}
-    for name, (node, state, extras) in specs.items():
+    specs: dict[str, NodeSpec] = {}
+    for name, (node, fresh, extras) in made.items():
         outlets = {target: mailboxes[target] for source, target in (*wiring.CHANNELS, *wiring.STATE) if source == name}
         feeds = tuple(outlets[target] for source, target in wiring.HOLDS_BACK if source == name)
         station: Station[Any] = Station(
             name=name,
             stack=parts.stack,
             mailbox=mailboxes[name],
-            state=state,
+            state=fresh(),
             feeds=(*feeds, packages) if name == "ureceiver" else feeds,
             outlets=outlets,
             clock=clock,
-            logger=parts.logger.bind(node=name),
+            logger=parts.journal.tracer(stack=parts.stack, node=name, address=host_port(transport.address)),
         )
-        start = _starter(node, station, supervisor.put, extras)
-        children[name] = Child(station, start, StableRef(station, node))
-    core = StackCore(
-        supervisor=supervisor,
-        nodes={name: child.ref for name, child in children.items()},
-        admission=admission,
-        packages=packages,
-        errors=errors,
-        resolver=Resolver(transport.address),
-        ended=Promise(clock),
-    )
-    return children, core
+        specs[name] = NodeSpec(
+            id=name,
+            factory=cast("Callable[[], SupervisedActor]", node),  # called by `make`, with what it takes
+            node=node,
+            restart=Restart.TRANSIENT,
+            hang_after=parts.hang_after,
+            station=station,
+            fresh=fresh,
+            extras=extras,
+        )
+
+    def make_core(
+        supervisor: Desk, refs: Mapping[str, StableRef], carry: Callable[[OutPackage], OutPackage] | None
+    ) -> StackCore:
+        return StackCore(
+            supervisor=supervisor,
+            nodes=refs,
+            admission=admission,
+            packages=packages,
+            errors=errors,
+            resolver=Resolver(transport.address),
+            ended=Promise(clock),
+            carry=carry,
+            journal=parts.journal,
+        )
+
+    return specs, make_core
 
 
-def _starter(
-    node: type[Node[Any]], station: Station[Any], report: Callable[[Death], None], extras: dict[str, Any]
-) -> Callable[[Inbox, int], None]:
-    def start(inbox: Inbox, generation: int) -> None:
-        node.start(station, inbox, generation, report, **extras)
-
-    return start
+def _no_state() -> None:
+    """Some nodes keep nothing."""

@@ -11,7 +11,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from ..protocol.errors import Timeout
 
@@ -139,6 +139,10 @@ class Promise(Generic[T]):
         self._clock = clock
         self._condition = Condition(clock)
         self._result: tuple[T | None, BaseException | None] | None = None
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return itself: whoever waits, waits for this one. State that holds promises is copied when a node hangs."""
+        return self
 
     @property
     def kept(self) -> bool:

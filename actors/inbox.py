@@ -13,7 +13,9 @@ The rules:
 
 from __future__ import annotations
 
+import queue
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pykka._envelope import Envelope  # Pykka's own; tests/actors/test_pykka_contract.py holds it to that
@@ -21,6 +23,7 @@ from pykka.messages import _ActorStop  # pyright: ignore[reportPrivateUsage] - a
 
 from .mailbox import answer_dead
 from .messages import Batch, Cancel, Crashed, Readable, Tick
+from .watchdog import NO_WATCH, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +46,13 @@ class Inbox:
         finished: set by the node when its stop rule is met.
         sealed: the incarnation has ended; it gets nothing more, and what it produces must not be passed on.
         poisoned: the item that was being handled when the incarnation crashed, or None.
+        beats: how often the reader came back for more, as a sign of life.
+        parked: the reader sleeps.
+        handled: after `seal`, how many items of the last batch were handled.
+        committed: a batch was handled in another thread.
+        lent: another thread is handling a batch.
+        watch: hears that the reader is at work again.
+        passing: held while the incarnation passes on what it produced, so that it is fenced before that or after.
         paused_since: since when data is held back, or None.
         handler: what handles a batch; set by the node.
         slept: whether the node had nothing to do before what it handles now. If so latency matters more than keeping other nodes busy.
@@ -58,6 +68,13 @@ class Inbox:
         self.finished = False
         self.sealed = False
         self.poisoned: Any = None
+        self.beats = 0
+        self.parked = False
+        self.handled = 0
+        self.committed = False
+        self.watch: Watch = NO_WATCH
+        self.passing = threading.Lock()
+        self._asked: Envelope[Any] | None = None
         self.paused_since: float | None = None
         self.pause_tick: float | None = None
         self.turn = threading.Lock()
@@ -66,6 +83,8 @@ class Inbox:
         self._batch: Batch | None = None
         self._crash: BaseException | None = None
         self._napped = False
+        self._queued = False
+        self.lent = False
 
     def put(self, envelope: Envelope[Any], /) -> None:
         """Put through the actor's own ref, which dies with this incarnation."""
@@ -78,6 +97,8 @@ class Inbox:
         """Wait for the next thing to do; the order of the checks is the order of precedence."""
         mailbox, clock = self.mailbox, self.mailbox.clock
         self.slept = False
+        self.beats += 1
+        self._asked = None
         while True:
             if self._crash is not None:
                 crash, self._crash = self._crash, None
@@ -95,6 +116,7 @@ class Inbox:
                 self._napped = False
                 return Envelope(self._hand_out(taken))
             if taken is not None:
+                self._asked = taken
                 return taken
             if mailbox.stopping and not self._cancelled and not paused:
                 self._cancelled = True
@@ -120,6 +142,7 @@ class Inbox:
         batch = self._batch
         if batch is not None:
             if batch.begun:
+                self.handled = batch.begun - 1
                 self.poisoned = batch.items[batch.begun - 1]
             self.mailbox.put_front(batch.items[batch.begun :])
 
@@ -138,13 +161,39 @@ class Inbox:
             if not isinstance(items, list):
                 return items is None
             before, self.slept = self.deadline, True
+            self.lent, self.parked = True, False
+            self.beats += 1
+            if not self.watch.armed:
+                self.watch.arm()
             try:
                 self.handler(self._hand_out(items))
+                self.committed = True
             except BaseException as error:  # noqa: BLE001 - raised where it belongs, in the node's own thread
                 self._crash = error
-            return self._crash is None and not self.finished and self.deadline == before
+            self.lent, self.parked = False, not self.sealed
+            return self._crash is None and not (self.finished or self.sealed) and self.deadline == before
         finally:
-            self.turn.release()
+            self._give_turn()
+
+    def fence(self) -> bool:
+        """Seal a view whose reader hangs, and answer the ask that it hangs over, if it is one.
+
+        Returns:
+            Whether nothing of what it produced was passed on by half.
+        """
+        clean = self.passing.acquire(blocking=False)
+        self.seal()
+        if clean:
+            self.passing.release()
+        if self.lent:
+            # It is another node's thread that hangs; the own one sleeps, and can end.
+            self._give_turn()
+            self.mailbox.wake()
+        asked = self._asked
+        if asked is not None:
+            with suppress(queue.Full):  # that one is answered already
+                answer_dead(asked, self.mailbox.name)
+        return clean
 
     def _sleep(self, *, paused: bool) -> bool:
         deadline = self.deadline
@@ -152,11 +201,33 @@ class Inbox:
             self._napped = True
             until = self.mailbox.clock.now() + self.mailbox.nap
             deadline = until if deadline is None else min(deadline, until)
+        self.parked = True
         self.turn.release()
         try:
             return self.mailbox.sleep(self, deadline, paused=paused)
         finally:
+            self._take_turn()
+            self.parked = False
+            if not self.watch.armed:
+                self.watch.arm()
+
+    def _take_turn(self) -> None:
+        """Wait until nobody handles a batch in our place."""
+        if not self.turn.acquire(blocking=False):
+            # To a clock that is driven by hand we are at rest meanwhile: time must be able to pass if that one hangs.
+            self._queued = True
+            self.mailbox.clock.left()
             self.turn.acquire()
+            if self._queued:
+                self._queued = False
+                self.mailbox.clock.joined()
+
+    def _give_turn(self) -> None:
+        if self._queued:
+            self._queued = False
+            self.mailbox.clock.joined()  # in the place of whoever waits, so that no time passes before it is awake
+        with suppress(RuntimeError):  # fencing has released it
+            self.turn.release()
 
     def _hand_out(self, items: list[Any]) -> Batch:
         self._batch = batch = Batch(items)

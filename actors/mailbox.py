@@ -106,6 +106,7 @@ class Mailbox:
         aborted: the node should end at once, whatever waits.
         weight_put: how many packages were put so far, if whoever puts them counts: one message may carry many.
         weight_taken: how many of them the reader has begun to handle.
+        high_water: the most messages that ever waited when the reader came to look.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class Mailbox:
         self._wakes_at: float | None = None
         self.weight_put = 0
         self.weight_taken = 0
+        self.high_water = 0
         self._sleeper: Inbox | None = None
         clock.joined()
 
@@ -185,11 +187,8 @@ class Mailbox:
         if self._idle and (self._wakes_at is None or self._wakes_at > time):
             self.wake()
 
-    def put_and_handle(self, items: Iterable[Any]) -> None:
-        """Add messages, and handle them here and now if the reader sleeps and lends itself to that; else wake it."""
-        if self.closed:
-            return
-        self._items.extend(items)
+    def handle_here(self) -> None:
+        """Handle what was put softly, here and now, if the reader sleeps and lends itself to that; else wake it."""
         if self._idle:
             sleeper = self._sleeper
             if not self.lends or sleeper is None or not sleeper.handle_here():
@@ -197,12 +196,20 @@ class Mailbox:
 
     def put_front(self, items: Iterable[Any]) -> None:
         """Give back what a crashed incarnation did not come to. Only while nobody reads."""
-        self._items.extendleft(reversed(list(items)))
+        returned = list(items)
+        with self._asking:
+            self._asks_put += sum(isinstance(item, Envelope) for item in returned)
+        self._items.extendleft(reversed(returned))
 
     def stop(self) -> None:
         """Ask the node to end when it has done what its stop rule says."""
         self.stopping = True
         self.wake()
+
+    def resume(self) -> None:
+        """Go on after a stop, for the next incarnation; those who waited for the stop are answered."""
+        self.stopping = False
+        self._answer_stops()
 
     def abort(self) -> None:
         """Ask the node to end at once."""
@@ -251,16 +258,19 @@ class Mailbox:
 
     def _answer_leftovers(self) -> None:
         # Whoever puts into a closed mailbox does this too; then somebody else may take the last one.
-        with suppress(IndexError):
-            while True:
-                reply_to = self._stop_replies.popleft().reply_to
-                if reply_to is not None:
-                    reply_to.set(None)
+        self._answer_stops()
         with suppress(IndexError):
             while True:
                 item = self._items.popleft()
                 if isinstance(item, Envelope):
                     answer_dead(item, self.name)  # pyright: ignore[reportUnknownArgumentType] - any envelope will do
+
+    def _answer_stops(self) -> None:
+        with suppress(IndexError):
+            while True:
+                reply_to = self._stop_replies.popleft().reply_to
+                if reply_to is not None:
+                    reply_to.set(None)
 
     def _wake_feeders(self) -> None:
         try:
@@ -284,7 +294,9 @@ class Mailbox:
     def take(self) -> list[Any] | Envelope[Any] | None:
         """Take the next ask or tell, or all data before it, or None if nothing waits."""
         items = self._items
-        count = min(len(items), BATCH_LIMIT)
+        waiting = len(items)
+        self.high_water = max(self.high_water, waiting)
+        count = min(waiting, BATCH_LIMIT)
         if not self.asked:  # looked at after counting: what came meanwhile is not taken now
             take = items.popleft
             batch = [take() for _ in range(count)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final
 
 import msgspec
 
@@ -16,6 +17,7 @@ __all__ = [
     "Cancel",
     "Crashed",
     "Death",
+    "DeathReason",
     "EndClosed",
     "FlushAll",
     "Forget",
@@ -101,19 +103,57 @@ class Abandoned(msgspec.Struct, frozen=True):
     """Finalizer -> supervisor: all handles of the stack are garbage."""
 
 
+class DeathReason(StrEnum):
+    """What an actor died of."""
+
+    STOPPED = "stopped"
+    """Nothing: it was told to stop, or stopped itself."""
+    CONSTRUCTOR = "constructor"
+    """Its constructor raised."""
+    THREAD = "thread"
+    """No thread could be started for it."""
+    START = "start"
+    """`on_start` raised."""
+    HANDLER = "run"
+    """A handler raised."""
+    STOP = "stop"
+    """`on_stop` raised."""
+    EXIT = "exit"
+    """SystemExit, wherever it was raised."""
+    HANG = "hang"
+    """A handler, or `on_start`, did not return for too long."""
+    SHUTDOWN = "shutdown"
+    """It was told to stop and had not ended when its shutdown time was over."""
+
+
+_FORCED: Final = ("hang", "shutdown")
+
+
 class Death(msgspec.Struct, frozen=True):
     """Incarnation -> supervisor: its only death notice.
 
     Attributes:
-        node: name of the node.
+        node: name of the child.
         generation: which incarnation it was.
-        phase: what it was doing: `start`, `run` or `stop`.
+        phase: what it was doing: `constructor`, `thread` (none could be started), `start`, `run` or `stop`; or what was done to
+            it: `hang` (it made no progress for too long), `shutdown` (it did not end in time).
         cause: the exception that it died of; None if it ended as it should.
         poisoned: the item that was being handled, if any.
+        committed: it has handled something, so it did not live for nothing.
     """
 
     node: str
     generation: int
     phase: str
     cause: BaseException | None
-    poisoned: Any
+    poisoned: Any = None
+    committed: bool = False
+
+    @property
+    def reason(self) -> DeathReason:
+        """What it died of, in one word."""
+        if self.cause is None:
+            return DeathReason.STOPPED
+        if isinstance(self.cause, SystemExit) and self.phase not in _FORCED:
+            return DeathReason.EXIT
+        return DeathReason(self.phase)

@@ -5,116 +5,42 @@ The rules:
 - a node handles item by item: its part of the protocol computes first and then changes state and outputs together;
 - outputs are passed on after each batch, and also when a crash ends one: what was produced before is not lost;
 - state, mailbox and counters belong to the node's `Station` and outlive its incarnations;
-- an incarnation gives exactly one death notice, whatever it dies of. SystemExit in a handler is a crash of that node;
-- what a hung and sealed incarnation produces later is not passed on.
+- what a hung and sealed incarnation produces later is not passed on; its successor works on a copy of its state.
+
+How an incarnation ends and reports its death is `SupervisedActor`'s part.
 """
 
 from __future__ import annotations
 
-import threading
+import copy
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import pykka
 
 from .messages import Batch, Cancel, Crashed, Death, Poisoned, Readable
+from .supervised import SupervisedActor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
 
-    from structlog.typing import FilteringBoundLogger
-
+    from ..protocol.notes import Note
     from .clock import Clock
     from .inbox import Inbox
     from .mailbox import Feed, Mailbox
-
-S = TypeVar("S")
-
-__all__ = ["Node", "Station", "SupervisedActor"]
+    from .tracing import Tracer
 
 
-class ActorCrashed(Exception):  # noqa: N818 - the event is the message
-    """A handler raised something that is not an Exception, such as SystemExit; its `__cause__`."""
+class Noting(Protocol):
+    """A part of the protocol, as far as every node knows it."""
+
+    notes: list[Note] | None
 
 
-class SupervisedActor(pykka.ThreadingActor):
-    """An actor that reads a mailbox which outlives it, and that reports its death exactly once.
+S = TypeVar("S", bound="Noting | None")
 
-    Args:
-        inbox: its view of the mailbox.
-        generation: which incarnation it is.
-        report: takes the death notice; called last, in the actor's own thread.
-
-    Attributes:
-        thread: where the actor runs.
-    """
-
-    thread: threading.Thread
-
-    use_daemon_thread: ClassVar[bool] = True
-
-    def __init__(self, name: str, inbox: Inbox, generation: int, report: Callable[[Death], None]) -> None:
-        self._name = name
-        self._inbox = inbox
-        self._generation = generation
-        self._report = report
-        self._phase = "start"
-        self._cause: BaseException | None = None
-        super().__init__()
-
-    def _create_actor_inbox(self) -> Inbox:  # type: ignore[override] # Pykka's is static; it calls it on the instance
-        return self._inbox
-
-    def _start_actor_loop(self) -> None:
-        self.thread = threading.Thread(target=self._actor_loop, name=self._name, daemon=self.use_daemon_thread)
-        try:
-            self.thread.start()
-        except RuntimeError:
-            pykka.ActorRegistry.unregister(self.actor_ref)
-            raise
-
-    def _actor_loop(self) -> None:
-        try:
-            super()._actor_loop()
-        except BaseException as error:  # noqa: BLE001 - reported to the supervisor
-            self._remember(error)
-        finally:
-            pykka.ActorRegistry.unregister(self.actor_ref)
-            self.actor_stopped.set()
-            self._inbox.seal()
-            self._report(Death(self._name, self._generation, self._phase, self._cause, self._inbox.poisoned))
-
-    def _handle_receive(self, message: Any) -> Any:
-        self._phase = "run"
-        try:
-            return super()._handle_receive(message)
-        except Exception:
-            raise
-        except BaseException as error:
-            # Pykka would stop every actor of the process.
-            self._remember(error)
-            self.actor_stopped.set()
-            raise ActorCrashed(f"{type(error).__name__} in {self._name}") from error
-
-    def _handle_failure(
-        self,
-        exception_type: type[BaseException] | None,  # noqa: ARG002 - Pykka's signature
-        exception_value: BaseException | None,
-        traceback: TracebackType | None,  # noqa: ARG002 - Pykka's signature
-    ) -> None:
-        if exception_value is not None:
-            self._remember(exception_value)
-        self.actor_stopped.set()
-
-    def _stop(self) -> None:
-        self._phase = "stop"
-        super()._stop()
-
-    def _remember(self, error: BaseException) -> None:
-        if self._cause is None:
-            self._cause = error
+__all__ = ["Node", "Station"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,7 +55,7 @@ class Station(Generic[S]):
         feeds: what must have room before the node takes data.
         outlets: mailboxes the node puts into, by the name of their node.
         clock: the stack's clock.
-        logger: bound to stack and node.
+        logger: what it writes with, bound to stack and node.
         counters: what was counted; written by the node only.
         incarnation: the present actor, or the last one.
     """
@@ -141,9 +67,22 @@ class Station(Generic[S]):
     feeds: tuple[Feed, ...]
     outlets: Mapping[str, Mailbox]
     clock: Clock
-    logger: FilteringBoundLogger
+    logger: Tracer
     counters: Counter[str] = field(default_factory=Counter[str])
     incarnation: Node[S] | None = None
+
+    def copy_state(self) -> None:
+        """Go on with a copy of the state, because a hung incarnation holds the present one.
+
+        Raises:
+            Exception: it cannot be copied, or is being changed.
+        """
+        hung = None if self.incarnation is None else self.incarnation.thread
+        before = hung is not None and hung.is_alive()
+        copied = copy.deepcopy(self.state)
+        if before and hung is not None and not hung.is_alive():
+            copied = copy.deepcopy(self.state)  # it woke up and may have changed something meanwhile
+        self.state = copied
 
 
 class Node(SupervisedActor, Generic[S]):
@@ -162,6 +101,8 @@ class Node(SupervisedActor, Generic[S]):
         self._counters = station.counters
         self._logger = station.logger
         self._draining = False
+        self._borrowed: Mailbox | None = None
+        self._traced = False
         self._table: dict[type, Callable[[Any, float], None]] = {
             kind: getattr(self, name) for kind, name in self.handlers.items()
         }
@@ -196,6 +137,8 @@ class Node(SupervisedActor, Generic[S]):
 
     def on_receive(self, message: Any) -> None:
         """Handle a batch or a tick; see the module's rules."""
+        if self._logger.traced is not self._traced:
+            self._trace()
         now = self._clock.now()
         kind = message.__class__
         try:
@@ -236,13 +179,39 @@ class Node(SupervisedActor, Generic[S]):
             self._logger.warning("actor:message_dropped", message_type=type(item).__name__, trigger="unexpected")
 
     def _pass_on(self) -> None:
-        if not self._inbox.sealed:
+        with self._inbox.passing:
+            if self._inbox.sealed:
+                return
             self._emit()
+            if self._traced and self._state is not None and self._state.notes:
+                self._logger.note(self._state.notes)
+                self._state.notes.clear()
+        borrowed, self._borrowed = self._borrowed, None
+        if borrowed is not None:
+            borrowed.handle_here()
+        self._wake_others()
+
+    def _trace(self) -> None:
+        """Begin or end to tell of every package; the journal has changed its mind."""
+        self._traced = self._logger.traced
+        if self._state is not None:
+            self._state.notes = [] if self._traced else None
+
+    def _hand_over(self, mailbox: Mailbox, items: list[Any]) -> None:
+        """Put items; if nothing else is to be done, handle them in the other node's place as soon as everything is passed on."""
+        if mailbox.lends and self._inbox.slept:
+            mailbox.put_softly(items)
+            self._borrowed = mailbox
+        else:
+            mailbox.put_all(items)
 
     # What the nodes differ in.
 
     def _emit(self) -> None:
         """Put what the state has produced into the mailboxes it is for."""
+
+    def _wake_others(self) -> None:
+        """Wake those whose turn comes when everything else is done."""
 
     def _after(self, now: float) -> None:
         """Do what is due at this time, after a batch or for a tick."""

@@ -1,47 +1,40 @@
-"""StackSupervisor: wires the seven nodes, restarts one that crashed, ends them in order, hands out the user's ends.
+"""Supervisor: starts actors, restarts those that crash, and ends them in order, after OTP's `supervisor`.
 
 The rules:
 
-- the socket is bound before anything is started, so a taken port is an OSError where the stack is started;
-- a node that crashed is restarted with its mailbox, its state and its counters; the item it crashed over comes first, marked
-  as poisoned. The first restart follows at once, later ones ever more slowly;
-- a node whose mailbox is marked stopping and that ended normally has ended for good; those that `wiring` says are
-  stopped then. A node that crashes while it is stopping is restarted and stopped again;
-- more than `INTENSITY` restarts of one node within `PERIOD` and the stack gives up: every handle raises `StackFailed`;
-- only when all nodes have ended the supervisor closes the socket and ends. Its own stop waits for that.
+- children are data, `ChildSpec`; they are started in order and ended in reverse order, one after the other;
+- a child keeps its mailbox and its ref when it is restarted: refs and proxies from before a crash work after it, asks wait;
+- a child that ends by itself is restarted or not by its restart type, alone or with others by the strategy: those are
+  told to end after what they are handling, and started together when all have ended;
+- the first restart of a child follows at once, later ones ever more slowly. More than `intensity` restarts of one child within
+  `period` seconds, and the supervisor gives up: it ends its children and dies, so that *its* supervisor sees it;
+- told to end, a child gets `shutdown` seconds, then 0.4 s without what waits in its mailbox; then it is left behind: fenced,
+  logged, its thread abandoned. So is a child that hangs (see `watchdog`);
+- whatever the supervisor dies of, its children end.
+
+A child may be a supervisor. Pykka's registry lists only the one at the top, so `stop_all()` ends the tree in order.
 """
 
 from __future__ import annotations
 
-import contextlib
 import random as random_module
-import warnings
-import weakref
-from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
-from ..protocol.congestion import Controller, DelayController
-from ..protocol.errors import Closed, StackFailed
-from ..protocol.policy import ConfirmPolicy, ResendPolicy
-from . import wiring
-from .assembly import Child, Parts, assemble
+import pykka
+
+from .children import Child, ChildInfo, Demand, NotStarted, Status
+from .childspec import AutoShutdown, Backoff, ChildSpec, Strategy, one_of, seconds
 from .clock import SYSTEM_CLOCK, Clock
-from .handles import LINGER, ConnErrorReceiver, PackageReceiver, PackageSender, StackCore
-from .inbox import Inbox
+from .keeper import Died, GaveUp, Keeper, Leave, Note
 from .log import choose_logger
-from .mailbox import Mailbox
-from .messages import Abandoned, Batch, Cancel, Death, EndClosed, Forget, GiveUpAt, Poisoned
-from .node import Node, SupervisedActor
-from .transport import Transport, UdpTransport
+from .messages import Batch, Cancel, Death, DeathReason
+from .supervised import ActorCrashed, Birth, PlainInbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from types import TracebackType
 
-    from pykka import ActorProxy
-
-    from ..protocol.address import Address
-
-__all__ = ["RUNNING", "StackSupervisor"]
+__all__ = ["INTENSITY", "PERIOD", "ChildCount", "GaveUp", "Supervisor"]
 
 INTENSITY: Final = 20
 PERIOD: Final = 10.0
@@ -49,325 +42,270 @@ PERIOD: Final = 10.0
 FIRST_BACKOFF: Final = 0.01
 LONGEST_BACKOFF: Final = 0.25
 """Seconds, so short that a crash loop is over before the first crash is out of the period, whatever the jitter."""
-STOP_LINGER: Final = 0.25
-"""Seconds that unconfirmed packages get when the supervisor itself is stopped: `stop_all` waits for one after another."""
-ABANDON_AFTER: Final = 0.4
-"""Seconds after which a node that should have ended long ago is left behind."""
-
-_stack_numbers = count(1)
-
-RUNNING: Final[weakref.WeakSet[StackSupervisor]] = weakref.WeakSet()
-"""The supervisors that were started; what is still open when the program ends is closed."""
 
 
-class StackSupervisor(SupervisedActor):
-    """A complete stack as one actor. `StackSupervisor.start(port=8082)` starts it and returns its ref.
+class ChildCount(NamedTuple):
+    """What `Supervisor.count_children` tells, as OTP's.
+
+    Attributes:
+        specs: children, running or not.
+        active: those that run.
+        supervisors: those that are supervisors, as far as they were started once.
+        workers: the others.
+    """
+
+    specs: int
+    active: int
+    supervisors: int
+    workers: int
+
+
+class Supervisor(Keeper):
+    """Keeps actors running. `Supervisor.start([ChildSpec("name", Actor), ...])` starts it and returns its ref.
+
+    It can be a child of another supervisor: `ChildSpec("group", partial(Supervisor, [...]), shutdown=None)`. A child whose constructor
+    raises at the start is treated as one that crashed.
 
     Args:
-        port: the UDP port; 0 lets the system choose (see `address`).
-        host: address of this machine to bind to. "0.0.0.0" is every IPv4 address, "::" every IPv6 and IPv4 address.
-        logger: a structlog logger to use instead of the one chosen by the rules in `log`.
-        resend: when to send again and when to give up.
-        confirm: when to confirm.
-        controller: makes the congestion controller of a new peer; `packhorse.protocol.FixedController` for none.
+        children: specs of the children, in the order in which they are started.
+        strategy: who is restarted together: "one_for_one", "one_for_all" or "rest_for_one".
+        intensity: how many restarts of one child within `period` are too many if there is one more.
+        period: seconds.
+        auto_shutdown: "never", "any_significant" or "all_significant".
+        backoff: how long a child waits for its restart.
         clock: the time; `packhorse.testing.ManualClock` for tests.
-        transport: what to use instead of a UDP socket, for tests.
         random: returns uniformly random numbers from 0 to 1.
-        offload: whether the socket may take and give many datagrams in one system call, where the system can (Linux).
-        inline: whether a node that has just been woken may handle a batch for dsender or ureceiver in their place while they sleep, which
-            spares waking one more thread. False for every batch in its own node's thread.
+        logger: a structlog logger to use instead of the one chosen by the rules in `log`.
+        name: for thread and logs.
 
     Raises:
-        OSError: the port is taken or the address is not ours.
-        TypeError, ValueError: host and port are no address.
+        TypeError, ValueError: something here makes no sense; the message says what.
     """
+
+    _fixed: ClassVar[bool] = False
+    """No children can be added or taken away."""
 
     def __init__(
         self,
-        port: int = 0,
-        host: str = "0.0.0.0",  # noqa: S104 - a stack serves the network; the original's default
+        children: Iterable[ChildSpec] = (),
         *,
-        logger: Any = None,
-        resend: ResendPolicy | None = None,
-        confirm: ConfirmPolicy | None = None,
-        controller: Callable[[], Controller] = DelayController,
+        strategy: Strategy | str = Strategy.ONE_FOR_ONE,
+        intensity: int = INTENSITY,
+        period: float = PERIOD,
+        auto_shutdown: AutoShutdown | str = AutoShutdown.NEVER,
+        backoff: Backoff | None = None,
         clock: Clock = SYSTEM_CLOCK,
-        transport: Transport | None = None,
         random: Callable[[], float] = random_module.random,
-        offload: bool = True,
-        inline: bool = True,
+        logger: Any = None,
+        name: str = "supervisor",
     ) -> None:
-        self._stack = f"stack-{next(_stack_numbers)}"
-        self._clock = clock
-        self._random = random
-        self._logger = choose_logger(logger).bind(stack=self._stack)
-        self._closed_ends: set[str] = set()
-        self._failure: BaseException | None = None
-        self._abandon_at: float | None = None
-        self._transport = UdpTransport(host, port, offload=offload) if transport is None else transport
-        self.address: Address = self._transport.address
-        """The address that the stack's socket is bound to."""
-        self._mailbox = Mailbox("supervisor", clock)
-        parts = Parts(
-            stack=self._stack,
+        if isinstance(intensity, bool) or not isinstance(intensity, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"intensity is a number of restarts, not {intensity!r}")
+        if intensity < 0:
+            raise ValueError(f"intensity is at least 0, not {intensity!r}")
+        if not seconds("period", period):
+            raise ValueError("period must be more than 0 seconds")
+        super().__init__(
+            name,
+            strategy=one_of(Strategy, "strategy", strategy),
+            intensity=intensity,
+            period=period,
+            auto_shutdown=one_of(AutoShutdown, "auto_shutdown", auto_shutdown),
+            backoff=backoff or Backoff(FIRST_BACKOFF, LONGEST_BACKOFF),
             clock=clock,
-            transport=self._transport,
-            logger=self._logger,
-            resend=resend or ResendPolicy(),
-            confirm=confirm or ConfirmPolicy(),
-            controller=controller,
             random=random,
-            inline=inline,
+            logger=choose_logger(logger),
         )
-        self._children, self._core = assemble(parts, self._mailbox)
-        super().__init__(f"{self._stack}-supervisor", Inbox(self._mailbox), 0, self._last_words)
+        for spec in children:
+            self._admit(spec)
 
-    # The user's side. These run in the supervisor's thread; through a proxy they return futures.
+    # For the user. These run in the supervisor's thread; through a proxy they return futures.
 
-    def sender(self) -> PackageSender:
-        """Return a handle to send packages with."""
-        return PackageSender(self._core, "usender")
-
-    def receiver(self) -> PackageReceiver:
-        """Return a handle to take packages from."""
-        return PackageReceiver(self._core, "ureceiver")
-
-    def errors(self) -> ConnErrorReceiver:
-        """Return a handle to learn of failed peers from."""
-        return ConnErrorReceiver(self._core, "resender")
-
-    def node(self, name: str) -> ActorProxy[Node[Any]]:
-        """Return a Pykka proxy of a node; it stays valid when the node is restarted.
+    def child(self, child_id: str) -> pykka.ActorRef[Any]:
+        """Return the ref of a child; it stays valid when the child is restarted.
 
         Raises:
-            ValueError: there is no such node.
-            pykka.ActorDeadError: the node has ended.
+            ValueError: there is no such child.
         """
-        if name not in self._children:
-            raise ValueError(f"there is no node {name!r}; the nodes are {', '.join(wiring.NODES)}")
-        return self._children[name].ref.proxy()
+        return self._known(child_id).ref
 
-    def counters(self) -> dict[str, int]:
-        """Return what the nodes have counted, as `node.what`, and the restarts of each node."""
-        result: dict[str, int] = {}
-        for name, child in self._children.items():
-            result |= {f"{name}.{what}": number for what, number in dict(child.station.counters).items()}
-            result[f"{name}.restarts"] = child.generation
-        return result
+    def which_children(self) -> list[ChildInfo]:
+        """Return what is known of the children, in the order of their start."""
+        return [child.info() for child in self._children.values()]
 
-    def forget(self, target: Address) -> None:
-        """Forget the numbering of a peer, both ways: it was started anew. Unconfirmed packages for it are reported.
+    def count_children(self) -> ChildCount:
+        """Return how many children there are."""
+        children = self._children.values()
+        supervisors = sum(isinstance(child.actor, Supervisor) for child in children)
+        active = sum(child.status is Status.RUNNING for child in children)
+        return ChildCount(len(children), active, supervisors, len(children) - supervisors)
+
+    def add_child(self, spec: ChildSpec) -> pykka.ActorRef[Any]:
+        """Start one more child, the last in order, and return its ref.
 
         Raises:
-            PackageError, TypeError: `target` is no address.
+            TypeError, ValueError: it is no spec that makes sense here, or there is a child with that id, running or not.
+            BaseException: what the constructor raised; then the child is not added.
         """
-        address = self._core.resolver.resolve(target)
-        self._core.admission.forget(address)
-        self._children["ureceiver"].station.mailbox.put(Forget(address))
+        self._check_open()
+        child = self._admit(spec)
+        try:
+            self._launch(child)
+        except NotStarted as error:
+            del self._children[spec.id]
+            child.end()
+            raise error.__cause__ from None  # type: ignore[misc] # it always has one
+        return child.ref
 
-    def close(self, linger: float = LINGER) -> None:
-        """Begin to close all three ends; unconfirmed packages get `linger` seconds. The actor ends when all is done."""
-        for end in ("sender", "receiver", "errors"):
-            self._end_closed(EndClosed(end, linger))
+    def terminate_child(self, child_id: str) -> pykka.Future[None]:
+        """Tell a child to end and return a future that is set when it has; if it is not running, at once.
 
-    def core(self) -> StackCore:
-        """Return what handles are made of."""
-        return self._core
+        Its spec stays, for `restart_child` or a restart of the group, unless it is temporary.
+
+        Raises:
+            ValueError: there is no such child.
+        """
+        self._check_changeable()
+        child = self._known(child_id)
+        future: pykka.Future[None] = pykka.ThreadingFuture()
+        if child.status is Status.ENDED:
+            future.set(None)
+            return future
+        child.waiting.append(future)
+        if child.status is Status.RESTARTING:
+            self._end_child(child)
+        elif child.demand is not Demand.END:
+            child.demand = Demand.END
+            child.asked = False
+        return future
+
+    def restart_child(self, child_id: str) -> pykka.ActorRef[Any]:
+        """Start a child again that was terminated or has ended, and return its ref, which is the same as before.
+
+        Raises:
+            ValueError: there is no such child, or it is running or about to.
+            BaseException: what the constructor raised; then the child stays as it was.
+        """
+        child = self._known(child_id)
+        self._check_open()
+        if child.status is not Status.ENDED:
+            raise ValueError(f"{child_id!r} is {child.status.name.lower()}; terminate it first")
+        child.generation += 1
+        child.wait_until(self._clock.now())
+        try:
+            self._launch(child)
+        except NotStarted as error:
+            child.end()
+            raise error.__cause__ from None  # type: ignore[misc] # it always has one
+        return child.ref
+
+    def delete_child(self, child_id: str) -> None:
+        """Forget a child that was terminated or has ended.
+
+        Raises:
+            ValueError: there is no such child, or it is running or about to.
+        """
+        self._check_changeable()
+        child = self._known(child_id)
+        if child.status is not Status.ENDED:
+            raise ValueError(f"{child_id!r} is {child.status.name.lower()}; terminate it first")
+        del self._children[child_id]
 
     # Its own life.
 
-    def _start_actor_loop(self) -> None:
-        try:
-            super()._start_actor_loop()
-        except RuntimeError:
-            self._transport.close()
-            raise
+    def adopt(self, birth: Birth) -> None:
+        """Take name, inbox and ref from a supervisor of its own."""
+        super().adopt(birth)
+        if isinstance(birth.inbox, PlainInbox):
+            birth.inbox.stop_rule = True
+        self._desk.mailbox = birth.inbox.mailbox
+
+    def leave(self) -> None:
+        """End the children, then itself. Called by its supervisor's thread."""
+        self._desk.put(Leave())
+
+    def fence(self, reason: DeathReason, cause: BaseException) -> Death:
+        """Hang, and take the children along. Called by its supervisor's thread."""
+        death = super().fence(reason, cause)
+        self._abort_children()
+        return death
 
     def on_start(self) -> None:
-        """Start the nodes."""
-        RUNNING.add(self)
-        self._logger.info("stack:started", address=self.address, receive_buffer=self._transport.receive_buffer)
-        for name in self._children:
-            self._start_child(name)
-        self._look_at_time()
+        """Start the children."""
+        self._step()
 
     def on_receive(self, message: Any) -> None:
-        """Handle what handles and nodes report, and what is due."""
+        """Handle what children, parents and handles report."""
         if type(message) is Batch:
-            for item in message:
-                if type(item) is Death:
-                    self._on_death(item)
-                elif type(item) is EndClosed:
-                    self._end_closed(item)
-                elif type(item) is Abandoned:
-                    self._abandoned()
+            for note in message:
+                if type(note) is Note and note.desk is self._desk:
+                    self._on_note(note.what)
             self._inbox.batch_done()
         elif type(message) is Cancel:
-            self.close(STOP_LINGER)
-        self._look_at_time()
+            self._on_cancel()
 
-    def on_stop(self) -> None:
-        """Say so in the log."""
-        self._logger.info("stack:ended")
+    def _on_note(self, what: Any) -> None:
+        if type(what) is Died:
+            self._on_death(what.child, what.death)
+        elif type(what) is Leave:
+            self._end_all()
 
-    # Closing.
+    def _on_cancel(self) -> None:
+        self._end_all()
 
-    def _end_closed(self, closed: EndClosed) -> None:
-        if closed.end == "sender":
-            self._core.admission.close()
-            self._children["usender"].station.mailbox.stop()
-        elif closed.end == "receiver":
-            self._children["ureceiver"].station.mailbox.stop()
-        self._closed_ends.add(closed.end)
-        if self._closed_ends >= {"sender", "errors"}:
-            give_up_at = self._clock.now() + closed.linger
-            self._children["resender"].station.mailbox.put(GiveUpAt(give_up_at))
-            if self._closed_ends >= {"receiver"}:
-                abandon_at = give_up_at + ABANDON_AFTER
-                self._abandon_at = abandon_at if self._abandon_at is None else min(self._abandon_at, abandon_at)
+    def _handle_receive(self, message: Any) -> Any:
+        try:
+            return super()._handle_receive(message)
+        finally:
+            if not self.actor_stopped.is_set():
+                self._step()
 
-    def _abandoned(self) -> None:
-        self._logger.warning("stack:abandoned", trigger="all handles are garbage")
-        # With -W error this raises; then the log line has to do.
-        with contextlib.suppress(ResourceWarning):
-            warnings.warn(f"{self._stack} was never closed", ResourceWarning, stacklevel=1)
-        self.close()
-
-    def _give_up(self, cause: BaseException) -> None:
-        if self._failure is not None:
+    def _handle_failure(
+        self,
+        exception_type: type[BaseException] | None,
+        exception_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(exception_value, ActorCrashed):
+            return  # `_exit` has seen to it
+        if exception_value is None or self._cause is not None or self._phase == "stop":
+            super()._handle_failure(exception_type, exception_value, traceback)
             return
-        self._failure = cause
-        self._logger.error("stack:failed", exc_info=cause)
-        self._fail_handles(cause)
-        for child in self._children.values():
-            child.station.mailbox.abort()
-            if child.inbox is None or child.restart_at is not None:
-                self._child_ended(child)
-        self._abandon_at = self._clock.now() + ABANDON_AFTER
+        self._fail(exception_value)  # and die when the children have ended
+        self._step()
 
-    def _fail_handles(self, cause: BaseException) -> None:
-        failed = StackFailed("the stack gave up")
-        failed.__cause__ = cause
-        self._core.admission.end(failed)
-        self._core.packages.fail(cause)
-        self._core.errors.fail(cause)
-
-    def _finish(self) -> None:
-        self._transport.close()
-        self._core.admission.end(Closed("the stack has ended"))
-        self._core.packages.end()
-        self._core.errors.end()
-        self._inbox.finished = True
+    def _exit(self, error: BaseException) -> None:
+        self._fail(error)
 
     def _last_words(self, death: Death) -> None:
-        """Whatever this actor died of, leave nothing behind that waits."""
-        if death.cause is not None:
-            self._logger.error("stack:crashed", exc_info=death.cause)
-            self._fail_handles(death.cause)
-            for child in self._children.values():
-                self._end_wait(child)
-                child.station.mailbox.abort()
-                child.station.mailbox.close()
-                child.ref.actor_stopped.set()
-            self._transport.close()
-        self._mailbox.close()
-        self._core.ended.keep(None)
+        del death
+        self._abort_children()
 
-    # The children.
+    # What callers may have got wrong.
 
-    def _start_child(self, name: str) -> None:
-        child = self._children[name]
-        self._end_wait(child)
-        child.inbox = inbox = Inbox(child.station.mailbox, child.station.feeds)
-        try:
-            child.start(inbox, child.generation)
-        except Exception as error:  # noqa: BLE001 - no thread could be started, or the constructor crashed
-            inbox.seal()
-            self._on_death(Death(name, child.generation, "constructor", error, None))
+    def _admit(self, spec: ChildSpec) -> Child:
+        if not isinstance(spec, ChildSpec):  # pyright: ignore[reportUnnecessaryIsInstance] - users may be mistaken
+            raise TypeError(f"a child is described by a ChildSpec, not by {spec!r}")
+        if spec.significant and self._auto_shutdown is AutoShutdown.NEVER:
+            raise ValueError(f"{spec.id!r} is significant, but auto_shutdown is never; choose any_ or all_significant")
+        if spec.id in self._children:
+            status = self._children[spec.id].status.name.lower()
+            raise ValueError(f"there is a child {spec.id!r} already, and it is {status}")
+        child = self._children[spec.id] = Child(spec, self._clock)
+        return child
 
-    def _on_death(self, death: Death) -> None:
-        child = self._children[death.node]
-        if child.ended or death.generation != child.generation:
-            return
-        mailbox = child.station.mailbox
-        if child.station.incarnation is not None and death.phase != "constructor":
-            child.station.incarnation.thread.join()  # the notice is the last thing it does
-        if mailbox.aborted or (death.cause is None and mailbox.stopping):
-            self._child_ended(child)
-            return
-        self._logger.error(
-            "actor:crashed",
-            node=death.node,
-            generation=death.generation,
-            phase=death.phase,
-            item=type(death.poisoned).__name__,
-            exc_info=death.cause,
-        )
-        if death.poisoned is not None:
-            # What cannot be saved either is tried again, and ends the stack if that never works.
-            again = type(death.poisoned) is Poisoned
-            mailbox.put_front([death.poisoned if again else Poisoned(death.poisoned)])
-        now = self._clock.now()
-        child.crashes.append(now)
-        while child.crashes[0] < now - PERIOD:
-            child.crashes.popleft()
-        if len(child.crashes) > INTENSITY:
-            self._give_up(death.cause or StackFailed(f"{death.node} ended by itself again and again"))
-            if not child.ended:
-                self._child_ended(child)
-            return
-        child.generation += 1
-        earlier = len(child.crashes) - 1
-        wait = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (earlier - 1)) * (0.5 + self._random()) if earlier else 0.0
-        child.restart_at = now + wait
-        self._clock.left()  # nobody handles what is in its mailbox until then
-        self._logger.warning("actor:restarted", node=death.node, generation=child.generation, wait=wait)
-        if not wait:
-            self._start_child(death.node)
+    def _check_changeable(self) -> None:
+        if self._fixed:
+            raise ValueError(f"the children of a {type(self).__name__} come and go with it")
 
-    def _end_wait(self, child: Child) -> None:
-        if child.restart_at is not None:
-            child.restart_at = None
-            self._clock.joined()
+    def _check_open(self) -> None:
+        self._check_changeable()
+        if self._ending:
+            raise ValueError("this supervisor is ending and starts no more children")
 
-    def _child_ended(self, child: Child) -> None:
-        child.ended = True
-        self._end_wait(child)
-        child.ref.actor_stopped.set()
-        child.station.mailbox.close()
-        name = child.station.name
-        if name == "resender":
-            self._core.errors.end()
-        elif name == "ureceiver":
-            self._core.packages.end()
-        for source, target in wiring.CANCELS:
-            if source == name:
-                self._children[target].station.mailbox.stop()
-        for target, others in wiring.ENDS_AFTER.items():
-            if name in others and all(self._children[other].ended for other in others):
-                self._children[target].station.mailbox.stop()
-        if all(other.ended for other in self._children.values()):
-            self._finish()
-
-    def _look_at_time(self) -> None:
-        """Restart what is due, leave behind what hangs, and ask for the next tick."""
-        now = self._clock.now()
-        for name, child in self._children.items():
-            if child.restart_at is not None and child.restart_at <= now:
-                self._start_child(name)
-        if self._abandon_at is not None and now >= self._abandon_at:
-            self._abandon_at = None
-            for child in self._children.values():
-                if not child.ended:
-                    self._leave_behind(child)
-        times = [child.restart_at for child in self._children.values() if child.restart_at is not None]
-        if self._abandon_at is not None and not all(child.ended for child in self._children.values()):
-            times.append(self._abandon_at)
-        self._inbox.deadline = min(times, default=None)
-
-    def _leave_behind(self, child: Child) -> None:
-        self._logger.error("actor:left_behind", node=child.station.name, generation=child.generation)
-        child.station.mailbox.abort()
-        if child.inbox is not None:
-            child.inbox.sealed = True
-        self._child_ended(child)
+    def _known(self, child_id: str) -> Child:
+        child = self._children.get(child_id)
+        if child is None:
+            known = ", ".join(self._children) or "none"
+            raise ValueError(f"there is no child {child_id!r}; the children are: {known}")
+        return child

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..protocol.errors import FailureReason, PeerFailed
-from ..protocol.messages import Expired, Failed, Grant
+from ..protocol.messages import Acknowledged, Expired, Failed, Grant, Restarted
 from ..protocol.numbering import Numbering
 from ..protocol.packages import OutPackage
+from .context import TracedPackage
 from .messages import Batch, Death, FlushAll, Forget
 from .node import Node, Station
 
@@ -33,9 +34,12 @@ class USender(Node[Numbering]):
 
     handlers: ClassVar[Mapping[type, str]] = {
         OutPackage: "_send",
+        TracedPackage: "_send",
         Grant: "_granted",
         Failed: "_failed",
         Expired: "_expired",
+        Acknowledged: "_acknowledged",
+        Restarted: "_restarted",
         Forget: "_forget",
         FlushAll: "_flush",
     }
@@ -55,6 +59,7 @@ class USender(Node[Numbering]):
         self._errors = errors
         self._resender = station.outlets["resender"]
         self._dsender = station.outlets["dsender"]
+        self._wake_by: float | None = None
 
     def _handle(self, batch: Batch, now: float) -> None:
         """Send the packages of a batch in runs, and handle everything else, and what is irregular, item by item."""
@@ -90,6 +95,13 @@ class USender(Node[Numbering]):
     def _expired(self, expired: Expired, now: float) -> None:
         self._state.expired(expired, now)
 
+    def _acknowledged(self, acknowledged: Acknowledged, now: float) -> None:
+        del now
+        self._state.acknowledged(acknowledged)
+
+    def _restarted(self, restarted: Restarted, now: float) -> None:
+        self._state.restarted(restarted, now)
+
     def _forget(self, forget: Forget, now: float) -> None:
         del now
         self._state.forget(forget.target)
@@ -109,23 +121,23 @@ class USender(Node[Numbering]):
         for failure in state.failures:
             self._tell_user(failure)
         state.failures.clear()
-        told = bool(state.to_resender)
-        if told:
+        if state.to_resender:
             self._resender.put_softly(state.to_resender)
             state.to_resender.clear()
-        if state.to_dsender:
-            if self._inbox.slept:
-                self._dsender.put_and_handle(state.to_dsender)
-            else:
-                self._dsender.put_all(state.to_dsender)
-            state.to_dsender.clear()
-        if told:  # resender knew first, but that it is woken can wait until the datagrams are on their way
-            now = self._clock.now()
-            self._resender.wake_by(now if state.urgent else now + SOON)
+            self._wake_by = self._clock.now() + (0.0 if state.urgent else SOON)
             state.urgent = False
+        if state.to_dsender:
+            self._hand_over(self._dsender, state.to_dsender)
+            state.to_dsender.clear()
         if state.released:
             self._admission.release(state.released)
             state.released.clear()
+
+    def _wake_others(self) -> None:
+        # resender has to know first, but that it is woken can wait until the datagrams are on their way.
+        if self._wake_by is not None:
+            self._resender.wake_by(self._wake_by)
+            self._wake_by = None
 
     def _tell_user(self, failure: PeerFailed) -> None:
         self._logger.warning(
@@ -137,7 +149,7 @@ class USender(Node[Numbering]):
         return not self._state.waiting
 
     def _salvage(self, item: Any, now: float) -> None:
-        if type(item) is OutPackage:
+        if isinstance(item, OutPackage):
             # It got no id, so it leaves no hole.
             self._admission.release([item])
             self._tell_user(PeerFailed(item.target, FailureReason.POISONED, [item]))

@@ -11,7 +11,15 @@ protocol without I/O, `packhorse.actors` the nodes, `packhorse.testing` a clock 
 from __future__ import annotations
 
 from ._stack import Stack, startup
-from .actors import ConnErrorReceiver, PackageReceiver, PackageSender, StackSupervisor
+from .actors import (
+    ChildSpec,
+    ConnErrorReceiver,
+    PackageReceiver,
+    PackageSender,
+    StackSupervisor,
+    SupervisedActor,
+    Supervisor,
+)
 from .protocol import (
     MAX_DATAGRAM,
     MAX_PAYLOAD,
@@ -30,6 +38,7 @@ from .protocol import (
     PackageIterator,
     PackhorseError,
     PeerFailed,
+    PeerRestarted,
     Peers,
     Reliability,
     ResendPolicy,
@@ -44,6 +53,7 @@ __all__ = [
     "MAX_DATAGRAM",
     "MAX_PAYLOAD",
     "Address",
+    "ChildSpec",
     "Closed",
     "ConfirmPolicy",
     "ConnErrorReceiver",
@@ -62,12 +72,15 @@ __all__ = [
     "PackageSender",
     "PackhorseError",
     "PeerFailed",
+    "PeerRestarted",
     "Peers",
     "Reliability",
     "ResendPolicy",
     "Stack",
     "StackFailed",
     "StackSupervisor",
+    "SupervisedActor",
+    "Supervisor",
     "Timeout",
     "startup",
 ]

@@ -24,7 +24,7 @@ def test_the_document_tells_of_no_other_event() -> None:
 
 
 def test_everything_that_is_logged_is_in_the_table() -> None:
-    logged = names_in(ROOT / "actors", ROOT / "src" / "packhorse" / "cli", ROOT / "src" / "packhorse" / "testing")
+    logged = names_in(ROOT / "actors", ROOT / "protocol", ROOT / "src" / "packhorse" / "testing")
     assert logged, "the search finds nothing"
     assert {name: where for name, where in logged.items() if name not in EVENTS} == {}
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import pytest
-import structlog
 
 from packhorse.actors.inbox import Inbox
 from packhorse.actors.mailbox import Mailbox
@@ -15,7 +14,7 @@ from packhorse.actors.messages import Batch, Crashed, Death
 from packhorse.actors.node import Node, Station
 from packhorse.testing import ManualClock
 
-from .helpers import finished, in_background
+from .helpers import finished, in_background, quiet
 
 NAP = 0.01
 
@@ -137,11 +136,15 @@ class Place:
             feeds=(),
             outlets={},
             clock=clock,
-            logger=structlog.wrap_logger(None, processors=[_drop]),
+            logger=quiet(clock).tracer(),
         )
         self.ref = Worker.start(station, Inbox(self.mailbox), 0, self._report)
         self.worker: Any = station.incarnation
         clock.settle()
+
+    def put(self, items: list[int]) -> None:
+        self.mailbox.put_softly(items)
+        self.mailbox.handle_here()
 
     def threads(self, *items: int) -> list[threading.Thread]:
         """In which threads these items were handled."""
@@ -158,10 +161,6 @@ class Place:
         self.mailbox.close()
 
 
-def _drop(*_: Any) -> Any:
-    raise structlog.DropEvent
-
-
 @pytest.fixture
 def place(clock: ManualClock) -> Iterator[Place]:
     place = Place(clock)
@@ -170,22 +169,22 @@ def place(clock: ManualClock) -> Iterator[Place]:
 
 
 def test_whoever_puts_handles_the_batch_while_the_node_sleeps(place: Place) -> None:
-    place.mailbox.put_and_handle([1, 2])
+    place.put([1, 2])
     assert place.threads(1, 2) == [threading.current_thread()] * 2
 
 
 def test_a_mailbox_that_does_not_lend_has_everything_handled_by_its_own_node(clock: ManualClock) -> None:
     place = Place(clock, lends=False)
-    place.mailbox.put_and_handle([1])
+    place.put([1])
     clock.settle()
     assert place.threads(1) == [place.worker.thread]
     place.close()
 
 
 def test_what_comes_while_somebody_handles_a_batch_is_left_to_the_node(place: Place, clock: ManualClock) -> None:
-    other = in_background(lambda: place.mailbox.put_and_handle([-1]))
+    other = in_background(lambda: place.put([-1]))
     assert place.worker.entered.wait(20)
-    place.mailbox.put_and_handle([2])
+    place.put([2])
     assert 2 not in dict(place.worker.handled), "two threads in one node"
     place.worker.go_on.set()
     assert finished(other)
@@ -196,7 +195,7 @@ def test_what_comes_while_somebody_handles_a_batch_is_left_to_the_node(place: Pl
 
 def test_an_ask_is_answered_by_the_nodes_own_thread_and_in_its_place(place: Place, clock: ManualClock) -> None:
     handled = place.ref.proxy().handled
-    place.mailbox.put_and_handle([1])
+    place.put([1])
     assert [item for item, _ in handled.get(timeout=20)] in ([], [1])
     clock.settle()
     assert [item for item, _ in place.worker.handled] == [1]
@@ -204,7 +203,7 @@ def test_an_ask_is_answered_by_the_nodes_own_thread_and_in_its_place(place: Plac
 
 def test_a_crash_in_another_thread_is_the_nodes_own_and_spares_that_thread(place: Place) -> None:
     place.worker.broken.add(2)
-    place.mailbox.put_and_handle([1, 2, 3])  # SystemExit stays out of this thread
+    place.put([1, 2, 3])  # SystemExit stays out of this thread
     assert finished(place.worker.thread)
     (death,) = place.deaths
     assert (death.phase, death.poisoned, type(death.cause)) == ("run", 2, SystemExit)
@@ -233,7 +232,8 @@ def test_a_crash_gives_the_rest_of_the_batch_back_to_the_next_incarnation(clock:
     thread = in_background(read)
     assert asleep.wait(20)
     clock.settle()
-    mailbox.put_and_handle([1, 2, 3])
+    mailbox.put_softly([1, 2, 3])
+    mailbox.handle_here()
     assert finished(thread)
     assert inbox.poisoned == 2
     assert mailbox.waiting() == [3]
@@ -241,7 +241,7 @@ def test_a_crash_gives_the_rest_of_the_batch_back_to_the_next_incarnation(clock:
 
 def test_a_stop_is_not_overtaken_by_lent_work(place: Place, clock: ManualClock) -> None:
     place.mailbox.stop()
-    place.mailbox.put_and_handle([1])
+    place.put([1])
     clock.settle()
     assert finished(place.worker.thread)
     assert [death.cause for death in place.deaths] == [None]
@@ -253,7 +253,7 @@ def test_many_writers_lose_nothing_and_keep_their_order(writers: int) -> None:
 
     def write(writer: int) -> None:
         for number in range(1000):
-            place.mailbox.put_and_handle([writer * 10_000 + number])
+            place.put([writer * 10_000 + number])
 
     threads = [in_background(lambda writer=writer: write(writer)) for writer in range(writers)]  # type: ignore[misc] # bound early
     assert all(finished(thread) for thread in threads)

@@ -73,10 +73,11 @@ class Bell:
     def ready(self) -> bool:
         return self.rung
 
-    def park(self, deadline: float | None) -> None:
+    def park(self, deadline: float | None) -> bool:
         del deadline
         assert self._event.wait(20)
         self._event.clear()
+        return True
 
     def unpark(self) -> None:
         self._event.set()

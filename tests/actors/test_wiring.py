@@ -14,46 +14,43 @@ from packhorse.testing import ManualClock, MemoryNetwork
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from packhorse.actors.assembly import Child
+    from packhorse.actors.assembly import NodeSpec
 
 
 @pytest.fixture
-def children() -> Iterator[dict[str, Child]]:
+def nodes() -> Iterator[dict[str, NodeSpec]]:
     clock = ManualClock()
     ref = StackSupervisor.start(clock=clock, transport=MemoryNetwork(clock).transport(("10.0.0.1", 1)))
     supervisor = ref._actor_weakref()
     assert supervisor is not None
     thread = ref.proxy().thread.get()
-    yield supervisor._children
+    yield supervisor._nodes
     ref.stop()
     thread.join(20)
 
 
-def test_every_node_has_the_outlets_of_the_table(children: dict[str, Child]) -> None:
-    built = {(name, target) for name, child in children.items() for target in child.station.outlets}
+def test_every_node_has_the_outlets_of_the_table(nodes: dict[str, NodeSpec]) -> None:
+    built = {(name, target) for name, node in nodes.items() for target in node.station.outlets}
     assert built == {*wiring.CHANNELS, *wiring.STATE}
-    for child in children.values():
-        for target, mailbox in child.station.outlets.items():
-            assert mailbox is children[target].station.mailbox
+    for node in nodes.values():
+        for target, mailbox in node.station.outlets.items():
+            assert mailbox is nodes[target].station.mailbox
 
 
-def test_every_node_is_held_back_by_the_feeds_of_the_table(children: dict[str, Child]) -> None:
+def test_every_node_is_held_back_by_the_feeds_of_the_table(nodes: dict[str, NodeSpec]) -> None:
     built = {
-        (name, feed.name)
-        for name, child in children.items()
-        for feed in child.station.feeds
-        if isinstance(feed, Mailbox)
+        (name, feed.name) for name, node in nodes.items() for feed in node.station.feeds if isinstance(feed, Mailbox)
     }
     assert built == set(wiring.HOLDS_BACK)
-    assert len(children["ureceiver"].station.feeds) == 2
+    assert len(nodes["ureceiver"].station.feeds) == 2
 
 
-def test_the_nodes_are_those_of_the_table(children: dict[str, Child]) -> None:
-    assert set(children) == set(wiring.NODES)
-    for name, child in children.items():
-        assert child.station.incarnation is not None
-        assert type(child.station.incarnation).__name__.lower() == name
-        assert child.station.incarnation.thread.name == name
+def test_the_nodes_are_those_of_the_table(nodes: dict[str, NodeSpec]) -> None:
+    assert set(nodes) == set(wiring.NODES)
+    for name, node in nodes.items():
+        assert node.station.incarnation is not None
+        assert type(node.station.incarnation).__name__.lower() == name
+        assert node.station.incarnation.thread.name == name
 
 
 def test_nodes_hold_each_other_back_in_no_circle() -> None:

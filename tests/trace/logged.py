@@ -320,6 +320,7 @@ class LoggedSimulation(Simulation):
             confirm=ConfirmPolicy(),
             controller=DelayController,
             window=window,
+            identity=False,
         )
         self._peers[address] = peer
         return peer

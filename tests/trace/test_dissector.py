@@ -15,7 +15,8 @@ import lupa
 import pytest
 
 from packhorse.cli.tracing import dissector
-from packhorse.protocol.header import KINDS, MAX_DATAGRAM, Kind, unpack_confirmation, unpack_header
+from packhorse.protocol.header import INTRODUCTION, KINDS, MAX_DATAGRAM, Kind, unpack_confirmation, unpack_header
+from packhorse.protocol.identity import INTRODUCTION_SIZE
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -134,7 +135,8 @@ def test_recorded_traffic_is_decoded_as_the_protocol_says(
         if not data:
             continue
         info, fields = wireshark.dissect(data, "stack" if datagram["dir"] == "stack->peer" else "peer")
-        kind = KINDS[data[0]] if 4 <= len(data) <= MAX_DATAGRAM else Kind.INVALID
+        whole = len(data) == INTRODUCTION_SIZE if data[0] == INTRODUCTION else 4 <= len(data) <= MAX_DATAGRAM
+        kind = KINDS[data[0]] if whole else Kind.INVALID
         assert (kind is Kind.INVALID) == ("packhorse.invalid" in fields) == info.startswith("invalid: "), name
         if kind is Kind.CONTROL:
             assert fields.get("packhorse.confirmed", []) == unpack_confirmation(data)
@@ -163,7 +165,12 @@ def test_a_copy_points_to_the_first_frame_with_the_package(wireshark: Wireshark)
     [
         ("80000000", "still here"),
         ("80000000 000001 0000", "confirms 1"),
-        ("81000000", "invalid: the control bit stands alone"),
+        ("83000000", "invalid: the control bit stands alone, or with 1 or 2"),
+        ("81000000", "invalid: an introduction has 13 bytes"),
+        ("81 000010 0123456789ABCDEF 09", "introduces series 16, hint 9"),
+        ("82 900123", "refuses hint 9"),
+        ("80 104123 000001", "confirms 1"),
+        ("29 000000 6869", "#0 unordered, for the players, 2 bytes"),
         ("60000000", "invalid: reliability 11"),
         ("200000", "invalid: a datagram has 4 to 508 bytes"),
         ("20" + "00" * 508, "invalid: a datagram has 4 to 508 bytes"),
@@ -176,7 +183,7 @@ def test_lines_of_examples(wireshark: Wireshark, data: str, info: str) -> None:
 
 def test_every_invalid_first_byte_is_told(wireshark: Wireshark) -> None:
     for flags in range(256):
-        _, fields = wireshark.dissect(bytes([flags, 0, 0, 1, flags]))
+        _, fields = wireshark.dissect(bytes([flags, 0, 0, 1, flags]) + bytes(8))
         assert ("packhorse.invalid" in fields) == (KINDS[flags] is Kind.INVALID)
 
 

@@ -1,6 +1,6 @@
 """The command `packhorse`: files, pings and a demonstration over packhorse's own packages.
 
-    app         the commands, their options and help
+    app         the commands, their options and help; trace_command has those of trace, options what they share
     transfer    how a file goes through packages: messages and checks, shared by send, receive and demo
     sending, receiving, pinging, demo, tracing    what the commands do
     run         what they share: addresses, errors, signals, progress

@@ -232,8 +232,8 @@ class Trace:
             key = source, target, wire_id, value(record, "reliability", place) != "unreliable"
             package = self._latest.get(key)
             if package is None or (begins and self._is_next(package, event, at)):
-                if package is None and event.startswith("transport:confirmation"):
-                    continue  # of something before the log begins
+                if package is None and event.startswith("transport:"):
+                    continue  # what is on the wire tells of packages, but begins none
                 turn = 0 if package is None else package.turn + 1
                 if turn:
                     self._again.add(key[:3])

@@ -8,6 +8,10 @@
 local packhorse = Proto("packhorse", "packhorse reliable UDP packages")
 
 local HEADER = 4
+local CONTROL = 0x80
+local INTRODUCTION = 0x81
+local REFUSAL = 0x82
+local INTRODUCTION_SIZE = 13
 local LONGEST = 508
 local RELIABILITIES = { [0] = "unreliable", [1] = "unordered", [2] = "semi-ordered", [3] = "invalid" }
 local PEERS = { [0] = "players", [1] = "server" }
@@ -17,7 +21,11 @@ local fields = {
     control = ProtoField.bool("packhorse.control", "Control datagram", 8, nil, 0x80),
     reliability = ProtoField.uint8("packhorse.reliability", "Reliability", base.DEC, RELIABILITIES, 0x60),
     peers = ProtoField.uint8("packhorse.peers", "Peers", base.DEC, PEERS, 0x10),
-    reserved = ProtoField.uint8("packhorse.reserved", "Reserved", base.HEX, nil, 0x0F),
+    hint = ProtoField.uint8("packhorse.hint", "Hint", base.DEC, nil, 0x0F),
+    series = ProtoField.uint24("packhorse.series", "Series", base.DEC),
+    identity = ProtoField.bytes("packhorse.identity", "Identity"),
+    chosen = ProtoField.uint8("packhorse.chosen", "Chosen hint", base.DEC, nil, 0x0F),
+    echo = ProtoField.uint24("packhorse.echo", "Echo", base.HEX),
     id = ProtoField.uint24("packhorse.id", "Id", base.DEC),
     payload = ProtoField.bytes("packhorse.payload", "Payload"),
     confirmed = ProtoField.uint24("packhorse.confirmed", "Confirmed id", base.DEC),
@@ -51,8 +59,11 @@ local function is_invalid(length, flags)
     if length < HEADER or length > LONGEST then
         return "a datagram has 4 to 508 bytes"
     end
-    if flags >= 0x80 then
-        return flags ~= 0x80 and "the control bit stands alone" or nil
+    if flags == INTRODUCTION then
+        return length ~= INTRODUCTION_SIZE and "an introduction has 13 bytes" or nil
+    end
+    if flags >= CONTROL then
+        return flags > REFUSAL and "the control bit stands alone, or with 1 or 2" or nil
     end
     return math.floor(flags / 0x20) % 4 == 3 and "reliability 11" or nil
 end
@@ -74,6 +85,9 @@ end
 local function control(buffer, tree)
     local length = buffer:len()
     local count = math.floor((length - HEADER) / 3)
+    if buffer(1, 3):uint() > 0 then
+        tree:add(fields.echo, buffer(1, 3))
+    end
     tree:add(fields.count, buffer(), count)
     local ids = {}
     for place = 0, count - 1 do
@@ -95,7 +109,7 @@ local function package_of(buffer, pinfo, tree, flags)
     local length = buffer:len()
     local reliability = math.floor(flags / 0x20) % 4
     local id = buffer(1, 3)
-    tree:add(fields.id, id)
+    tree:add(fields.id, id) -- with an assigned hint it is moved by a base that both ends know; confirmations are not
     if length > HEADER then
         tree:add(fields.payload, buffer(HEADER, length - HEADER))
     end
@@ -120,7 +134,7 @@ function packhorse.dissector(buffer, pinfo, root)
     local tree = root:add(packhorse, buffer())
     local flags = buffer(0, 1):uint()
     local bits = tree:add(fields.flags, buffer(0, 1))
-    for _, field in ipairs({ fields.control, fields.reliability, fields.peers, fields.reserved }) do
+    for _, field in ipairs({ fields.control, fields.reliability, fields.peers, fields.hint }) do
         bits:add(field, buffer(0, 1))
     end
     local wrong = is_invalid(length, flags)
@@ -128,8 +142,17 @@ function packhorse.dissector(buffer, pinfo, root)
     if wrong then
         tree:add_proto_expert_info(experts.invalid, "Not a valid datagram: " .. wrong)
         info = "invalid: " .. wrong
-    elseif flags == 0x80 then
+    elseif flags == CONTROL then
         info = control(buffer, tree)
+    elseif flags == INTRODUCTION then
+        tree:add(fields.series, buffer(1, 3))
+        tree:add(fields.identity, buffer(HEADER, 8))
+        tree:add(fields.chosen, buffer(INTRODUCTION_SIZE - 1, 1))
+        local hint = buffer(INTRODUCTION_SIZE - 1, 1):uint() % 0x10
+        info = "introduces series " .. buffer(1, 3):uint() .. ", hint " .. hint
+    elseif flags == REFUSAL then
+        tree:add(fields.echo, buffer(1, 3))
+        info = "refuses hint " .. math.floor(buffer(1, 1):uint() / 0x10)
     else
         info = package_of(buffer, pinfo, tree, flags)
     end
