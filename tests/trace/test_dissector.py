@@ -167,7 +167,7 @@ def test_a_copy_points_to_the_first_frame_with_the_package(wireshark: Wireshark)
         ("80000000 000001 0000", "confirms 1"),
         ("83000000", "invalid: the control bit stands alone, or with 1 or 2"),
         ("81000000", "invalid: an introduction has 13 bytes"),
-        ("81 000010 0123456789ABCDEF 09", "introduces series 16, hint 9"),
+        ("81 000010 0123456789ABCDEF 09", "introduces series 1, hint 9"),
         ("82 900123", "refuses hint 9"),
         ("80 104123 000001", "confirms 1"),
         ("29 000000 6869", "#0 unordered, for the players, 2 bytes"),

@@ -22,7 +22,8 @@ local fields = {
     reliability = ProtoField.uint8("packhorse.reliability", "Reliability", base.DEC, RELIABILITIES, 0x60),
     peers = ProtoField.uint8("packhorse.peers", "Peers", base.DEC, PEERS, 0x10),
     hint = ProtoField.uint8("packhorse.hint", "Hint", base.DEC, nil, 0x0F),
-    series = ProtoField.uint24("packhorse.series", "Series", base.DEC),
+    series = ProtoField.uint24("packhorse.series", "Series", base.DEC, nil, 0xFFFFF0),
+    attempt = ProtoField.uint24("packhorse.attempt", "Attempt, from 0", base.DEC, nil, 0x00000F),
     identity = ProtoField.bytes("packhorse.identity", "Identity"),
     chosen = ProtoField.uint8("packhorse.chosen", "Chosen hint", base.DEC, nil, 0x0F),
     echo = ProtoField.uint24("packhorse.echo", "Echo", base.HEX),
@@ -146,10 +147,11 @@ function packhorse.dissector(buffer, pinfo, root)
         info = control(buffer, tree)
     elseif flags == INTRODUCTION then
         tree:add(fields.series, buffer(1, 3))
+        tree:add(fields.attempt, buffer(1, 3))
         tree:add(fields.identity, buffer(HEADER, 8))
         tree:add(fields.chosen, buffer(INTRODUCTION_SIZE - 1, 1))
         local hint = buffer(INTRODUCTION_SIZE - 1, 1):uint() % 0x10
-        info = "introduces series " .. buffer(1, 3):uint() .. ", hint " .. hint
+        info = "introduces series " .. math.floor(buffer(1, 3):uint() / 0x10) .. ", hint " .. hint
     elseif flags == REFUSAL then
         tree:add(fields.echo, buffer(1, 3))
         info = "refuses hint " .. math.floor(buffer(1, 1):uint() / 0x10)
