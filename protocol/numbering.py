@@ -9,7 +9,7 @@ The rules (protocol/README.md has them in full):
 - packages that wait together may be handled together, as a *run*; `send_run` does at once what `send` does one by one;
 - in a run of packages that may arrive in any order those of a size go out together, since the system sends equal sizes at a fraction of
   the cost. Nothing else changes their order;
-- a numbering is introduced ahead of its first package, and all its packages carry a hint at it (see `identity`). When the peer knows
+- a numbering is introduced ahead of its first packages until the peer knows it, and all its packages carry a hint at it (see `identity`). When the peer knows
   nothing of it any more it is given up, and what waits goes on in a new one;
 - when the peer has failed its backlog is given up, and numbering goes on where it was: the next package for that target
   wakes `Redelivery`, which first sends again what it holds and then grants room.
@@ -90,6 +90,8 @@ class _Target:
     """What packages carry."""
     base: int = 0
     """What their ids are ahead of their numbers."""
+    acknowledged: bool = False
+    """The peer knows the numbering."""
     peer: int | None = None
     """The mark of the peer's life that the numbering is for, if that is known."""
 
@@ -220,7 +222,7 @@ class Numbering:
         """Let packages carry the hint that the peer assigned."""
         target = self._targets.get(acknowledged.target)
         if target is not None and target.series == acknowledged.series:
-            target.hint, target.peer = acknowledged.hint, acknowledged.by
+            target.hint, target.peer, target.acknowledged = acknowledged.hint, acknowledged.by, True
             target.base = base_of(self._identity or 0, target.series, acknowledged.by)
 
     def restarted(self, restarted: Restarted, now: float) -> None:
@@ -419,7 +421,8 @@ class Numbering:
             last.datagrams.extend(datagrams)
         else:
             self.to_resender.append(Sent(address, target.life, number, datagrams, before, now, eager, target.series))
-        if not number and self._identity is not None and target.series:
+        unknown = target.series and not target.acknowledged and number & (number + 1) == 0  # ahead of 0, 1, 3, 7, ...
+        if unknown and self._identity is not None:
             self._emit(address, (), [introduction(self._identity, target.series, target.hint)], range(0))
         self._emit(address, run, datagrams, range(number, number + len(run)))
 

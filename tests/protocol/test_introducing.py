@@ -121,13 +121,19 @@ def _datagram(number: int, data: bytes, hint: int, series: int = FIRST, by: int 
     return pack_header(UNORDERED, Peers.PLAYERS, number + base, hint) + data
 
 
-def test_a_numbering_is_introduced_ahead_of_its_first_package() -> None:
+def test_a_numbering_is_introduced_ahead_of_its_first_packages_ever_more_seldom() -> None:
     sender = Sender()
-    assert sender.send(b"a", b"b") == [
-        _introduction(),
-        _datagram(0, b"a", _chosen()),
-        _datagram(1, b"b", _chosen()),
-    ]
+    sent = sender.send(*[b"x"] * 9)
+    packages = [_datagram(number, b"x", _chosen()) for number in range(9)]
+    ahead = _introduction()
+    assert sent == [ahead, packages[0], ahead, packages[1], packages[2], ahead, *packages[3:7], ahead, *packages[7:]]
+
+
+def test_a_numbering_that_the_peer_knows_is_not_introduced_again() -> None:
+    sender = Sender()
+    sender.send(b"a")
+    sender.confirm(0, echo=_echo())
+    assert len(sender.send(b"b")) == 1
 
 
 def test_each_target_has_a_numbering_of_its_own() -> None:
@@ -200,7 +206,7 @@ def test_a_refusal_of_the_chosen_hint_is_answered_by_the_next_attempt_once_per_r
 def test_a_refusal_makes_no_more_than_32_packages_be_sent_again() -> None:
     sender = Sender()
     sent = sender.send(*[bytes([number]) * 4 for number in range(60)])
-    assert len(sent) == 1 + 60
+    assert len(sent) == 6 + 60
     assert len(sender.refuse(_chosen())) == 1 + 32
 
 
