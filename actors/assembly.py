@@ -61,6 +61,7 @@ class Parts:
     random: Callable[[], float]
     hang_after: float | None
     inline: bool
+    max_peers: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,9 +148,13 @@ def assemble(
             lambda: Redelivery(parts.resend, parts.random, controller=parts.controller),
             {"errors": errors},
         ),
-        "confirmer": (Confirmer, lambda: Confirmations(parts.confirm), {}),
+        "confirmer": (Confirmer, lambda: Confirmations(parts.confirm, max_peers=parts.max_peers), {}),
         "dreceiver": (DReceiver, _no_state, {"transport": transport}),
-        "ureceiver": (UReceiver, Receiving, {"packages": packages, "policy": parts.confirm}),
+        "ureceiver": (
+            UReceiver,
+            lambda: Receiving(max_peers=parts.max_peers),
+            {"packages": packages, "policy": parts.confirm},
+        ),
         "sreceiver": (SReceiver, _no_state, {}),
     }
     specs: dict[str, NodeSpec] = {}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["DReceiver"]
 
 ROOM: Final = 4096
-"""Packages that may wait for ureceiver, and receives that may wait for sreceiver, before more are dropped."""
+"""Packages that may wait for ureceiver before more are dropped; for sreceiver as many receives, times the datagrams of the one that comes."""
 
 RECEIVES: Final = 16
 """Receives in a row before what they brought is handed on."""
@@ -73,12 +73,15 @@ class DReceiver(Node[None]):
 
     def _classify(self, source: Address, size: int, buffer: bytes, now: float) -> None:
         """Say what was received in one go: datagrams of a size, nearly always all of a kind."""
-        if HEADER_SIZE <= size <= MAX_DATAGRAM and source[1] != 0:
+        if size < HEADER_SIZE:
+            self._take(Kind.INVALID, source, size, buffer, now)
+            return
+        if size <= MAX_DATAGRAM and source[1] != 0:
             kinds = {KINDS[flags] for flags in buffer[::size]}
             if len(kinds) == 1 and (len(buffer) - 1) % size >= HEADER_SIZE - 1:
                 self._take(kinds.pop(), source, size, buffer, now)
                 return
-        for start in range(0, max(1, len(buffer)), max(1, size)):
+        for start in range(0, len(buffer), size):
             datagram = buffer[start : start + size]
             valid = HEADER_SIZE <= len(datagram) <= MAX_DATAGRAM
             self._take(KINDS[datagram[0]] if valid else Kind.INVALID, source, len(datagram), datagram, now)
@@ -100,9 +103,11 @@ class DReceiver(Node[None]):
             self._packages.clear()
         if self._controls:
             self._counters["datagrams"] += sum([received.count for received in self._controls])
-            room = max(0, ROOM - len(self._sreceiver))
-            self._sreceiver.put_all(self._controls[:room])
-            self._no_room(self._controls[room:])
+            waiting = len(self._sreceiver)
+            fitting = [one for place, one in enumerate(self._controls, waiting) if place * one.count < ROOM]
+            self._sreceiver.put_all(fitting)
+            if len(fitting) < len(self._controls):
+                self._no_room([one for place, one in enumerate(self._controls, waiting) if place * one.count >= ROOM])
             self._controls.clear()
 
     def _offer(self, packages: list[Received], ureceiver: Mailbox) -> None:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from ..protocol.congestion import Controller, DelayController
 from ..protocol.errors import Closed, StackFailed
 from ..protocol.policy import ConfirmPolicy, ResendPolicy
+from ..protocol.receiving import MAX_PEERS
 from . import wiring
 from .assembly import NodeSpec, Parts, assemble
 from .children import Child, Demand, Status
@@ -78,10 +79,12 @@ class StackSupervisor(Supervisor):
         inline: whether a node that has just been woken may handle a batch for dsender or ureceiver in their place while they sleep, which
             spares waking one more thread. False for every batch in its own node's thread.
         hang_after: seconds without progress after which a node at work counts as hung; None: never.
+        max_peers: from how many addresses reliable packages are known at a time. For one more the peer is forgotten that was idle longest;
+            if none is idle, what comes from a new address is not taken (protocol/README.md, "Strangers"). A peer that is known takes 1 KB.
 
     Raises:
         OSError: the port is taken or the address is not ours.
-        TypeError, ValueError: host and port are no address.
+        TypeError, ValueError: host and port are no address, or an option is no number that it may be.
     """
 
     _fixed: ClassVar[bool] = True
@@ -101,11 +104,16 @@ class StackSupervisor(Supervisor):
         offload: bool = True,
         inline: bool = True,
         hang_after: float | None = HANG_AFTER,
+        max_peers: int = MAX_PEERS,
     ) -> None:
         self._stack = f"stack-{next(_stack_numbers)}"
         bound = choose_logger(logger).bind(stack=self._stack)
         if hang_after is not None and not seconds("hang_after", hang_after):
             raise ValueError("hang_after must be more than 0 seconds; None switches it off")
+        if not isinstance(max_peers, int) or isinstance(max_peers, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - a public edge
+            raise TypeError(f"max_peers is a number of peers, an int, not {max_peers!r}")
+        if max_peers < 1:
+            raise ValueError(f"max_peers is at least 1, not {max_peers}")
         super().__init__(
             intensity=INTENSITY,
             period=PERIOD,
@@ -131,6 +139,7 @@ class StackSupervisor(Supervisor):
             random=random,
             hang_after=hang_after,
             inline=inline,
+            max_peers=max_peers,
         )
         self._nodes, make_core = assemble(parts)
         children = {name: self._admit(spec) for name, spec in self._nodes.items()}

@@ -7,18 +7,19 @@ The rules (protocol/README.md has them in full):
   one is urgent;
 - what was confirmed within the last `ConfirmPolicy.repeat` seconds is confirmed once more in spare room, up to 32 ids behind the
   fresh ones: so the loss of a control datagram seldom makes a sender send again;
+- at most `max_peers` wait, and as many are remembered; with one more the oldest is confirmed at once, or no longer remembered;
 - a control datagram holds 168 ids. More are cut from the newest end, so that the newest datagram goes first, as in
   the original.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from .header import MAX_CONFIRMED, pack_confirmation
 from .messages import Datagrams, StillHere, ToConfirm
+from .receiving import MAX_PEERS
 
 if TYPE_CHECKING:
     from .address import Address
@@ -41,22 +42,28 @@ class _Waiting:
 class _Recent:
     """Runs of ids that were confirmed lately, the last one last."""
 
-    runs: deque[tuple[float, list[int]]] = field(default_factory=deque[Any])
+    runs: list[tuple[float, list[int]]] = field(default_factory=list[Any])
+    """No deque, an empty one of which takes 600 bytes."""
     count: int = 0
 
 
 class Confirmations:
     """Collects ids per source and makes control datagrams of them.
 
+    Args:
+        policy: when to confirm.
+        max_peers: of how many sources ids may wait, or be remembered, at a time.
+
     Attributes:
         to_dsender: control datagrams to send.
         confirmed: how many ids went into datagrams so far.
     """
 
-    def __init__(self, policy: ConfirmPolicy) -> None:
+    def __init__(self, policy: ConfirmPolicy, *, max_peers: int = MAX_PEERS) -> None:
         self.to_dsender: list[Datagrams] = []
         self.confirmed = 0
         self._policy = policy
+        self._max_peers = max_peers
         self._waiting: dict[Address, _Waiting] = {}  # oldest first
         self._due: dict[Address, None] = {}
         self._recent: dict[Address, _Recent] = {}
@@ -65,6 +72,10 @@ class Confirmations:
         """Take ids to confirm; those that should not wait go out with the next `tick`."""
         waiting = self._waiting.get(message.source)
         if waiting is None:
+            if len(self._waiting) >= self._max_peers:
+                oldest = next(iter(self._waiting))
+                self._confirm(oldest, message.time)
+                self._due.pop(oldest, None)
             waiting = self._waiting[message.source] = _Waiting(message.time)
         waiting.ids += message.ids
         if (message.urgent and self._policy.urgent) or len(waiting.ids) >= self._policy.count:
@@ -119,10 +130,10 @@ class Confirmations:
         runs.append((now, fresh[-REPEATED:]))
         recent.count += min(len(fresh), REPEATED)
         while recent.count - len(runs[0][1]) >= REPEATED:
-            recent.count -= len(runs.popleft()[1])
+            recent.count -= len(runs.pop(0)[1])
         while True:  # those out of use, which are the first in order, need no memory
             oldest, known = next(iter(self._recent.items()))
-            if known.runs[-1][0] + self._policy.repeat >= now:
+            if known.runs[-1][0] + self._policy.repeat >= now and len(self._recent) <= self._max_peers:
                 break
             del self._recent[oldest]
         return again[: min(room, REPEATED)]

@@ -11,7 +11,11 @@ The rules (protocol/README.md has them in full):
 - an unordered package that is new is delivered at once, a semi-ordered one as soon as no hole is left below it. Until then
   it is *kept*; at most 1024 are kept per source, then further ones are refused;
 - a source with nothing kept is forgotten after `MEMORY` of silence and a `MARGIN` on top. Senders forget after
-  `MEMORY` and then start at 0, so within the margin what would be a duplicate or refused begins a new numbering.
+  `MEMORY` and then start at 0, so within the margin what would be a duplicate or refused begins a new numbering;
+- at most `max_peers` are known. For one more the source goes that was *idle* longest; if none is, the stranger is turned away: not
+  delivered, not confirmed, not remembered. A source is idle when nothing can be under way: `SETTLED` after its last package, or if it has
+  holes or kept packages, `MEMORY` and `MARGIN` after it;
+- all sources together may have so many holes and kept packages. Beyond that each may still have a `FEW`.
 """
 
 from __future__ import annotations
@@ -31,12 +35,21 @@ if TYPE_CHECKING:
 
     from .address import Address
 
-__all__ = ["MARGIN", "MAX_HOLES", "MAX_KEPT", "Receiving"]
+__all__ = ["MARGIN", "MAX_HOLES", "MAX_KEPT", "MAX_PEERS", "Receiving"]
 
 MAX_HOLES: Final = 1024
 MAX_KEPT: Final = 1024
 MARGIN: Final = 60.0
 """Seconds by which the receiving half outlives the sending half: as long as a package may stay unconfirmed."""
+MAX_PEERS: Final = 16384
+SETTLED: Final = 120.0
+"""Seconds after which no package is sent again that has left no hole: every one has failed by 60."""
+ALL_HOLES: Final = 256 * 1024
+ALL_KEPT: Final = 32 * 1024
+FEW: Final = 4
+"""Holes, and kept packages, that a source may have however many the others have."""
+LOOKS: Final = 64
+"""Sources that are looked at, at most, to make room for a stranger."""
 
 
 @dataclass(slots=True)
@@ -50,11 +63,18 @@ class _Source:
     kept_order: list[int] = field(default_factory=list[int])
     """The numbers in `kept`, as a heap."""
 
+    def idle_at(self) -> float:
+        """Return when nothing will be under way any more, should nothing more come."""
+        return self.heard + (MEMORY + MARGIN if self.holes or self.kept else SETTLED)
+
 
 class Receiving:
     """Tells new packages from duplicates and puts semi-ordered ones in order.
 
     Every package is judged first; then state and outputs change together.
+
+    Args:
+        max_peers: how many sources may be known at a time.
 
     Attributes:
         to_user: packages to deliver. They must be passed on before `to_confirmer`, or a crash in between could lose
@@ -63,16 +83,26 @@ class Receiving:
         refused: how many packages were refused so far.
         duplicates: how many packages came again so far.
         kept: how many packages are kept at the moment.
+        holes: how many holes there are at the moment.
+        evicted: how many idle sources were forgotten for others so far.
+        turned_away: how many packages of strangers were not taken so far because no source was idle.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_peers: int = MAX_PEERS) -> None:
         self.to_user: list[InPackage] = []
         self.to_confirmer: list[ToConfirm] = []
         self.refused = 0
         self.duplicates = 0
         self.kept = 0
+        self.holes = 0
+        self.evicted = 0
+        self.turned_away = 0
+        self._max_peers = max_peers
         self._sources: dict[Address, _Source] = {}
         self._ageing: Ageing[Address] = Ageing()
+        """Sources by when they will be idle, or sooner."""
+        self._idle: Ageing[Address] = Ageing()
+        """Sources that were idle when last looked at, by when they are to be forgotten. Each source is here or there."""
 
     def received(self, received: Received) -> None:
         """Take a run of datagrams, all of which are packages."""
@@ -121,22 +151,61 @@ class Receiving:
 
     def deadline(self) -> float | None:
         """Return when `tick` wants to be called next, or None."""
-        return self._ageing.deadline()
+        settle, forget = self._ageing.deadline(), self._idle.deadline()
+        return settle if forget is None else forget if settle is None else min(settle, forget)
 
     def tick(self, now: float) -> None:
-        """Forget sources that were silent for long."""
+        """Note which sources are idle, and forget those that were silent for long."""
+        self._ageing.collect(now, lambda address: self._settle(address, now))
+        self._idle.collect(now, lambda address: self._forget(address, now))
 
-        def look(address: Address) -> float | None:
+    def _settle(self, address: Address, now: float) -> float | None:
+        """Move a source to the idle ones if it is; return when to look again."""
+        source = self._sources[address]
+        idle_at = source.idle_at()
+        if now < idle_at:
+            return min(idle_at, now + SETTLED)  # its holes may be filled by then
+        self._idle.add(address, source.heard + MEMORY + MARGIN)
+        return None
+
+    def _forget(self, address: Address, now: float) -> float | None:
+        """Forget an idle source if it is time; return when to look again."""
+        source = self._sources[address]
+        if now < source.idle_at():
+            self._ageing.add(address, source.idle_at())
+            return None
+        forget_at = source.heard + MEMORY + MARGIN
+        if now < forget_at:
+            return forget_at
+        if source.kept:
+            return now + MEMORY + MARGIN
+        self._remove(address, source)
+        return None
+
+    def _make_room(self, now: float) -> bool:
+        """Forget the source that was idle longest, if one is; return whether there is room now."""
+        if len(self._sources) < self._max_peers:
+            return True
+        for _ in range(LOOKS):
+            first = self._idle.pop()
+            if first is None:
+                return False
+            address = first[1]
             source = self._sources[address]
             forget_at = source.heard + MEMORY + MARGIN
-            if now < forget_at:
-                return forget_at
-            if source.kept:
-                return now + MEMORY + MARGIN
-            del self._sources[address]
-            return None
+            if now < source.idle_at():
+                self._ageing.add(address, source.idle_at())
+            elif first[0] != forget_at:  # something came since
+                self._idle.add(address, forget_at)
+            else:
+                self._remove(address, source)
+                self.evicted += 1
+                return True
+        return False
 
-        self._ageing.collect(now, look)
+    def _remove(self, address: Address, source: _Source) -> None:
+        self._restart(source)
+        del self._sources[address]
 
     def renew(self, source: Address | None, now: float) -> None:
         """Make anew what is known of a source, or of all if None, because handling it crashes again and again.
@@ -151,9 +220,10 @@ class Receiving:
             self._sources[address] = fresh
             self._release(fresh)
         if source is None:
-            self._ageing = Ageing()
+            self._ageing, self._idle = Ageing(), Ageing()
             for address in self._sources:
-                self._ageing.add(address, now + MEMORY + MARGIN)
+                self._ageing.add(address, now + SETTLED)
+        self.holes = sum(len(known.holes) for known in self._sources.values())
         self.kept = sum(len(known.kept) for known in self._sources.values())
 
     def _package(self, address: Address, datagram: bytes, time: float) -> None:
@@ -164,8 +234,14 @@ class Receiving:
             return
         source = self._sources.get(address)
         if source is None:
+            if wire_id > MAX_HOLES:
+                self.refused += 1
+                return
+            if not self._make_room(time):
+                self.turned_away += 1
+                return
             source = self._sources[address] = _Source(time)
-            self._ageing.add(address, time + MEMORY + MARGIN)
+            self._ageing.add(address, time + SETTLED)
         elif time - source.heard >= MEMORY and not self._continues(source, wire_id):
             self._restart(source)
         source.heard = time
@@ -181,6 +257,7 @@ class Receiving:
 
     def _restart(self, source: _Source) -> None:
         self.kept -= len(source.kept)
+        self.holes -= len(source.holes)
         source.next = None
         source.holes.clear()
         source.kept.clear()
@@ -193,20 +270,22 @@ class Receiving:
             self._confirm(package.source, (wire_id,), package.time, urgent=True)
             return
         skipped = range(expected, number)
-        if len(holes) + len(skipped) > MAX_HOLES:
+        if skipped and len(holes) + len(skipped) > (MAX_HOLES if self.holes + len(skipped) <= ALL_HOLES else FEW):
             self.refused += 1
             return
         lowest = next(iter(holes), expected)
         keep = package.reliability is Reliability.SEMI_ORDERED and number > lowest
-        if keep and len(source.kept) >= MAX_KEPT:
+        if keep and len(source.kept) >= (MAX_KEPT if self.kept < ALL_KEPT else FEW):
             self.refused += 1
             return
         urgent = bool(skipped) or number < expected
         if number >= expected:
             holes.update(dict.fromkeys(skipped))
+            self.holes += len(skipped)
             source.next = number + 1
         else:
             del holes[number]
+            self.holes -= 1
         if keep:
             source.kept[number] = package
             heapq.heappush(source.kept_order, number)

@@ -44,6 +44,8 @@ STRANGERS = (("10.0.0.3", 3), ("10.0.0.4", 0))
 SOURCES = (*PEERS, *STRANGERS)
 STEPS = (0.0, 0.001, 0.3, 2.0, 19.0, 61.0, 130.0, 601.0)
 """Seconds between two receives."""
+MOST = 2
+"""Peers that the receiving half may know: one less than there are."""
 SEEN: Counter[str] = Counter()
 """How many inputs and datagrams there were so far."""
 
@@ -88,8 +90,8 @@ class _Halves:
 
     def __init__(self) -> None:
         self.classifier, self.unpacker = _Classifier(), _Unpacker()
-        self.receiving, self.plain = Receiving(), Receiving()
-        self.confirmations = Confirmations(ConfirmPolicy())
+        self.receiving, self.plain = Receiving(max_peers=MOST), Receiving(max_peers=MOST)
+        self.confirmations = Confirmations(ConfirmPolicy(), max_peers=1)
         self.numbering = Numbering()
         self.redelivery = Redelivery(ResendPolicy(), lambda: 0.5)
         self.now = 1000.0
@@ -174,7 +176,7 @@ class _Halves:
     def check(self) -> None:
         """See that every table is in order and within its limits."""
         assert self.receiving._sources == self.plain._sources
-        assert len(self.receiving._sources) <= len(SOURCES)
+        assert len(self.receiving._sources) <= MOST
         for source in self.receiving._sources.values():
             holes, kept, expected = list(source.holes), source.kept, source.next or 0
             assert len(holes) <= MAX_HOLES
@@ -183,7 +185,11 @@ class _Halves:
             assert all(0 <= hole < expected and hole not in kept for hole in holes)
             assert sorted(kept) == sorted(source.kept_order)
             assert not kept or min(kept) > holes[0], "what could be delivered was"
+        assert self.receiving.holes == sum(len(source.holes) for source in self.receiving._sources.values())
         assert self.receiving.kept == sum(len(source.kept) for source in self.receiving._sources.values())
+        assert (self.receiving.evicted, self.receiving.turned_away) == (self.plain.evicted, self.plain.turned_away)
+        assert len(self.confirmations._waiting) <= 1
+        assert len(self.confirmations._recent) <= 1
         assert all(known.count < 2 * REPEATED for known in self.confirmations._recent.values())
         assert set(self.redelivery._peers) <= set(PEERS), "whoever was never sent to is nobody"
         unconfirmed = [len(peer.recovery.unconfirmed) for peer in self.redelivery._peers.values()]
