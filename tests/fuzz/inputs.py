@@ -36,7 +36,7 @@ from packhorse.protocol.numbering import Numbering
 from packhorse.protocol.receiving import MAX_HOLES, MAX_KEPT, Receiving
 from packhorse.protocol.redelivery import Redelivery
 
-__all__ = ["SEEN", "take_messages", "take_datagrams"]
+__all__ = ["SEEN", "take_datagrams", "take_messages"]
 
 PEERS = (("10.0.0.1", 1), ("10.0.0.2", 2))
 """They are sent to before anything comes."""
@@ -120,44 +120,25 @@ class _Halves:
         for received in controls:
             confirmed = self.unpacker.read(received)
             assert len(confirmed) == received.count
-            for one in confirmed:
-                assert len(one.ids) <= MAX_CONFIRMED
-                self.redelivery.confirmed(one)
+            for confirmation in confirmed:
+                assert len(confirmation.ids) <= MAX_CONFIRMED
+                self.redelivery.confirmed(confirmation)
         self.carry()
         self.check()
 
     def carry(self) -> None:
         """Take what the parts tell each other to where it belongs."""
-        numbering, redelivery, receiving, confirmations = (
-            self.numbering,
-            self.redelivery,
-            self.receiving,
-            self.confirmations,
-        )
+        receiving, confirmations = self.receiving, self.confirmations
         for state in (receiving, self.plain, confirmations):
             state.tick(self.now)
         for message in receiving.to_confirmer:
             confirmations.add(message)
         confirmations.tick(self.now)
         for _ in range(3):  # a question, its answer, and what that leads to
-            redelivery.tick(self.now)
-            for message in redelivery.to_usender:
-                if isinstance(message, Grant):
-                    numbering.granted(message, self.now)
-                elif isinstance(message, Failed):
-                    numbering.failed(message)
-                else:
-                    numbering.expired(message, self.now)
-            redelivery.to_usender.clear()
-            for told in numbering.to_resender:
-                if isinstance(told, Sent):
-                    redelivery.sent(told)
-                elif isinstance(told, Dropped):
-                    redelivery.dropped(told)
-                elif isinstance(told, Revive):
-                    redelivery.revive(told, self.now)
-            numbering.to_resender.clear()
-        resent = sum(len(run.datagrams) for run in redelivery.to_dsender)
+            self.redelivery.tick(self.now)
+            self._tell_numbering()
+            self._tell_redelivery()
+        resent = sum(len(run.datagrams) for run in self.redelivery.to_dsender)
         assert resent <= 4 * self.sent_packages, "each is sent again in two copies at most, once per tick"
         _check_control(confirmations.to_dsender)
         for outputs in (
@@ -166,12 +147,32 @@ class _Halves:
             self.plain.to_user,
             self.plain.to_confirmer,
             confirmations.to_dsender,
-            redelivery.to_dsender,
-            redelivery.failures,
-            numbering.to_dsender,
-            numbering.released,
+            self.redelivery.to_dsender,
+            self.redelivery.failures,
+            self.numbering.to_dsender,
+            self.numbering.released,
         ):
             cast("list[Any]", outputs).clear()
+
+    def _tell_numbering(self) -> None:
+        for message in self.redelivery.to_usender:
+            if isinstance(message, Grant):
+                self.numbering.granted(message, self.now)
+            elif isinstance(message, Failed):
+                self.numbering.failed(message)
+            else:
+                self.numbering.expired(message, self.now)
+        self.redelivery.to_usender.clear()
+
+    def _tell_redelivery(self) -> None:
+        for message in self.numbering.to_resender:
+            if isinstance(message, Sent):
+                self.redelivery.sent(message)
+            elif isinstance(message, Dropped):
+                self.redelivery.dropped(message)
+            elif isinstance(message, Revive):
+                self.redelivery.revive(message, self.now)
+        self.numbering.to_resender.clear()
 
     def check(self) -> None:
         """See that every table is in order and within its limits."""
@@ -291,7 +292,18 @@ class Line(msgspec.Struct, tag=True):
 
 Enum = Leaf | Tree | Table | Nothing
 Shape = Point | Line
-BINCODE: Any = (Enum, Leaf, Tree, Table, Colour | None, list[Nothing], dict[str, bytes], tuple[U64, I128, F32], U64, Nothing)
+BINCODE: Any = (
+    Enum,
+    Leaf,
+    Tree,
+    Table,
+    Colour | None,
+    list[Nothing],
+    dict[str, bytes],
+    tuple[U64, I128, F32],
+    U64,
+    Nothing,
+)
 MSGPACK: Any = (object, Shape, dict[str, Any], list[int], Leaf, bytes, str, float, dict[int, bool], tuple[int, str])
 KNOWN: tuple[tuple[Codec, Any], ...] = (
     *((Bincode(kind), kind) for kind in BINCODE),
@@ -308,11 +320,13 @@ def take_messages(data: bytes) -> None:
     payload = data[1:]
     decoder: MessageDecoder[Any] = MessageDecoder(payload, kind, codec=codec)
     messages: list[Any] = []
+    offset = 0
     try:
         messages += decoder
     except DecodeError as error:
-        assert 0 <= error.offset <= len(payload)
-        assert list(decoder) == [], "after an error there is nothing more"
+        offset = error.offset
+    assert 0 <= offset <= len(payload)
+    assert list(decoder) == [], "after an error, as at the end, there is nothing more"
     assert len(messages) <= len(payload), "each takes a byte at least"
     for message in messages[:1]:
         try:
