@@ -234,7 +234,7 @@ class Receiving:
             return
         source = self._sources.get(address)
         if source is None:
-            if wire_id > MAX_HOLES:
+            if wire_id > self._most_holes(wire_id):
                 self.refused += 1
                 return
             if not self._make_room(time):
@@ -270,7 +270,7 @@ class Receiving:
             self._confirm(package.source, (wire_id,), package.time, urgent=True)
             return
         skipped = range(expected, number)
-        if skipped and len(holes) + len(skipped) > (MAX_HOLES if self.holes + len(skipped) <= ALL_HOLES else FEW):
+        if skipped and len(holes) + len(skipped) > self._most_holes(len(skipped)):
             self.refused += 1
             return
         lowest = next(iter(holes), expected)
@@ -295,6 +295,10 @@ class Receiving:
             if number == lowest:
                 self._release(source)
         self._confirm(package.source, (wire_id,), package.time, urgent=urgent)
+
+    def _most_holes(self, more: int) -> int:
+        """Return how many holes a source may have, should it get so many more."""
+        return MAX_HOLES if self.holes + more <= ALL_HOLES else FEW
 
     def _release(self, source: _Source) -> None:
         """Deliver what was kept below the lowest hole."""

@@ -74,7 +74,7 @@ class _Unpacker(SReceiver):
     """sreceiver's reading without its mailbox."""
 
     def __init__(self) -> None:  # pyright: ignore[reportMissingSuperCall]
-        self._counters = Counter()
+        self._counters = Counter[str]()
         self._confirmed = []
         self._station = cast("Any", SimpleNamespace(mailbox=SimpleNamespace(weight_taken=0)))
 

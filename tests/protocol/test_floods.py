@@ -84,6 +84,7 @@ def test_all_sources_together_have_a_limit_of_holes_and_each_may_have_a_few(memo
         take(receiving, MAX_HOLES, source=("10.0.0.3", source + 1))
     assert receiving.holes == ALL_HOLES
     assert receiving.refused == 1000 - ALL_HOLES // MAX_HOLES
+    assert len(receiving._sources) == ALL_HOLES // MAX_HOLES, "who was refused is not remembered"
     assert memory.peak < ALL_HOLES * 128
     assert take(receiving, FEW) == [b"x"], "one with few losses still gets through"
     assert take(receiving, FEW + 2) == []
