@@ -12,8 +12,11 @@ The rules (protocol/README.md has them in full):
   it is *kept*; at most 1024 are kept per source, then further ones are refused;
 - a source with nothing kept is forgotten after `MEMORY` of silence and a `MARGIN` on top. Senders forget after
   `MEMORY` and then start at 0, so within the margin what would be a duplicate or refused begins a new numbering;
+- packages belong to a numbering that was introduced, which their hint tells (see `identity`): one with a hint that nobody knows is not
+  taken. A new introduction begins a new numbering; by another life than the one before it is a restart, which is told;
+- of a source without hints, a duplicate that first came over `TOO_OLD` ago is the first package after a restart;
 - at most `max_peers` are known. For one more the source goes that was *idle* longest; if none is, the stranger is turned away: not
-  delivered, not confirmed, not remembered. A source is idle when nothing can be under way: `SETTLED` after its last package, or if it has
+  delivered, not confirmed, not remembered. A source is idle when nothing can be under way: `TOO_OLD` after its last package, or if it has
   holes or kept packages, `MEMORY` and `MARGIN` after it;
 - all sources together may have so many holes and kept packages. Beyond that each may still have a `FEW`.
 """
@@ -22,11 +25,14 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
 
 from .ageing import Ageing
-from .header import HEADER_SIZE, ID_MASK, Reliability, ids_of_run, unpack_header, unwrap
-from .messages import Received, ToConfirm
+from .header import CONTROL, HEADER_SIZE, ID_MASK, Reliability, ids_of_run, unpack_header, unwrap
+from .identity import HINT_BITS, NOBODY, Acquaintance, Verdict, base_of, mark_of, pack_echo, read_introduction
+from .messages import Received, Refuse, Restarted, ToConfirm
+from .notes import Note
 from .packages import InPackage
 from .redelivery import MEMORY
 
@@ -42,14 +48,14 @@ MAX_KEPT: Final = 1024
 MARGIN: Final = 60.0
 """Seconds by which the receiving half outlives the sending half: as long as a package may stay unconfirmed."""
 MAX_PEERS: Final = 16384
-SETTLED: Final = 120.0
-"""Seconds after which no package is sent again that has left no hole: every one has failed by 60."""
 ALL_HOLES: Final = 256 * 1024
 ALL_KEPT: Final = 32 * 1024
 FEW: Final = 4
 """Holes, and kept packages, that a source may have however many the others have."""
 LOOKS: Final = 64
 """Sources that are looked at, at most, to make room for a stranger."""
+TOO_OLD: Final = 120.0
+"""Seconds after which no package is sent again: every one has failed by 60."""
 
 
 @dataclass(slots=True)
@@ -62,10 +68,22 @@ class _Source:
     kept: dict[int, InPackage] = field(default_factory=dict[int, InPackage])
     kept_order: list[int] = field(default_factory=list[int])
     """The numbers in `kept`, as a heap."""
+    who: Acquaintance = field(default_factory=Acquaintance)
+    echo: int = 0
+    """What confirmations of the present numbering carry."""
+    base: int = 0
+    """What ids of packages with the assigned hint are ahead of their numbers."""
+    old: int = 0
+    """All duplicates below this number first came over `TOO_OLD` ago; only of a source without hints."""
+    getting_old: int = 0
+    """The next value of `old`."""
+    old_at: float = inf
+    """When it will be."""
+    duplicates: int = 0
 
     def idle_at(self) -> float:
         """Return when nothing will be under way any more, should nothing more come."""
-        return self.heard + (MEMORY + MARGIN if self.holes or self.kept else SETTLED)
+        return self.heard + (MEMORY + MARGIN if self.holes or self.kept else TOO_OLD)
 
 
 class Receiving:
@@ -74,13 +92,17 @@ class Receiving:
     Every package is judged first; then state and outputs change together.
 
     Args:
+        identity: of our own stack; None takes hints and introductions for nothing, as an original does.
         max_peers: how many sources may be known at a time.
 
     Attributes:
         to_user: packages to deliver. They must be passed on before `to_confirmer`, or a crash in between could lose
             what was confirmed.
         to_confirmer: ids to confirm.
+        to_refuse: sources whose packages were not taken, for `Confirmations` too.
+        to_usender: sources that were restarted, for `Numbering`.
         refused: how many packages were refused so far.
+        strange: how many packages and introductions were not taken because they belong to no numbering that is known.
         duplicates: how many packages came again so far.
         kept: how many packages are kept at the moment.
         holes: how many holes there are at the moment.
@@ -88,12 +110,18 @@ class Receiving:
         turned_away: how many packages of strangers were not taken so far because no source was idle.
     """
 
-    def __init__(self, *, max_peers: int = MAX_PEERS) -> None:
+    notes: list[Note] | None = None
+
+    def __init__(self, identity: int | None = None, *, max_peers: int = MAX_PEERS) -> None:
         self.to_user: list[InPackage] = []
         self.to_confirmer: list[ToConfirm] = []
+        self.to_refuse: list[Refuse] = []
+        self.to_usender: list[Restarted] = []
         self.refused = 0
+        self.strange = 0
         self.duplicates = 0
         self.kept = 0
+        self._identity = identity
         self.holes = 0
         self.evicted = 0
         self.turned_away = 0
@@ -121,16 +149,21 @@ class Receiving:
         buffer, size, address, time = received.buffer, received.size, received.source, received.time
         flags = buffer[0]
         kinds = buffer[::size]
-        if kinds.count(flags) != len(kinds):
+        if flags & CONTROL or kinds.count(flags) != len(kinds):
             return False
         reliability, peers, wire_id = unpack_header(buffer)
-        source = None
+        source, first = None, 0
         if reliability is not Reliability.UNRELIABLE:
             source = self._sources.get(address)
             if source is None or source.holes or source.next is None or time - source.heard >= MEMORY:
                 return False
+            if (self._identity is not None and flags & HINT_BITS != source.who.hint) or time >= source.old_at:
+                return False
             ids = ids_of_run(buffer, size)
-            if wire_id != source.next & ID_MASK or ids != tuple(range(wire_id, wire_id + len(ids))):
+            first = source.next & ID_MASK
+            if wire_id != first + source.base & ID_MASK or ids != tuple(range(wire_id, wire_id + len(ids))):
+                return False
+            if first + len(ids) > ID_MASK:
                 return False
         packages = [
             InPackage(buffer[start : start + size - HEADER_SIZE], reliability, peers, address, time)
@@ -140,14 +173,19 @@ class Receiving:
         if source is not None:
             source.heard = time
             source.next = (source.next or 0) + len(packages)
-            self._confirm(address, range(wire_id, wire_id + len(packages)), time, urgent=False)
+            self._confirm(address, source.echo, range(first, first + len(packages)), time, urgent=False)
         return True
 
     def forget(self, source: Address) -> None:
-        """Forget the numbering of a source; what is kept of it is dropped, its next package is judged against 0."""
+        """Forget the numbering of a source; what is kept of it is dropped, its next package is judged against 0.
+
+        A source that introduced itself has to do that again before its packages are taken.
+        """
         forgotten = self._sources.get(source)
         if forgotten is not None:
             self._restart(forgotten)
+            if forgotten.who.hint:
+                forgotten.who.retire(forgotten.heard)
 
     def deadline(self) -> float | None:
         """Return when `tick` wants to be called next, or None."""
@@ -164,7 +202,7 @@ class Receiving:
         source = self._sources[address]
         idle_at = source.idle_at()
         if now < idle_at:
-            return min(idle_at, now + SETTLED)  # its holes may be filled by then
+            return min(idle_at, now + TOO_OLD)  # its holes may be filled by then
         self._idle.add(address, source.heard + MEMORY + MARGIN)
         return None
 
@@ -207,6 +245,13 @@ class Receiving:
         self._restart(source)
         del self._sources[address]
 
+    def peers(self) -> list[tuple[Address, dict[str, Any]]]:
+        """Return what came from each source. May be called from another thread."""
+        return [
+            (address, {"received": (source.next or 0) - len(source.holes), "duplicates": source.duplicates})
+            for address, source in list(self._sources.items())
+        ]
+
     def renew(self, source: Address | None, now: float) -> None:
         """Make anew what is known of a source, or of all if None, because handling it crashes again and again.
 
@@ -216,17 +261,20 @@ class Receiving:
         for address in chosen:
             old = self._sources[address]
             holes = dict.fromkeys(sorted(number for number in old.holes if number < (old.next or 0)))
-            fresh = _Source(now, old.next, holes, dict(old.kept), sorted(old.kept))
+            fresh = _Source(now, old.next, holes, dict(old.kept), sorted(old.kept), old.who, old.echo, old.base)
             self._sources[address] = fresh
             self._release(fresh)
         if source is None:
             self._ageing, self._idle = Ageing(), Ageing()
             for address in self._sources:
-                self._ageing.add(address, now + SETTLED)
+                self._ageing.add(address, now + TOO_OLD)
         self.holes = sum(len(known.holes) for known in self._sources.values())
         self.kept = sum(len(known.kept) for known in self._sources.values())
 
     def _package(self, address: Address, datagram: bytes, time: float) -> None:
+        if datagram[0] & CONTROL:
+            self._introduced(address, datagram, time)
+            return
         reliability, peers, wire_id = unpack_header(datagram)
         package = InPackage(datagram[HEADER_SIZE:], reliability, peers, address, time)
         if reliability is Reliability.UNRELIABLE:
@@ -234,19 +282,105 @@ class Receiving:
             return
         source = self._sources.get(address)
         if source is None:
-            if wire_id > self._most_holes(wire_id):
+            hint = 0 if self._identity is None else datagram[0] & HINT_BITS
+            if not hint and wire_id > self._most_holes(wire_id):
                 self.refused += 1
                 return
-            if not self._make_room(time):
-                self.turned_away += 1
+            source = self._meet(address, time, stranger=bool(hint))
+            if source is None:
                 return
-            source = self._sources[address] = _Source(time)
-            self._ageing.add(address, time + SETTLED)
-        elif time - source.heard >= MEMORY and not self._continues(source, wire_id):
+        if not source.who.hint and time - source.heard >= MEMORY and not self._continues(source, wire_id):
             self._restart(source)
+        if self._identity is not None:
+            if not self._recognised(address, source, datagram[0] & HINT_BITS, wire_id, time):
+                return
+            wire_id = wire_id - source.base & ID_MASK if datagram[0] & HINT_BITS == source.who.hint else wire_id
         source.heard = time
         number = wire_id if source.next is None else unwrap(wire_id, source.next)
         self._reliable(source, number, wire_id, package)
+
+    def _recognised(self, address: Address, source: _Source, hint: int, wire_id: int, time: float) -> bool:
+        """Tell whether a package belongs to the present numbering of its source, or begins one that needs no introduction."""
+        if not hint:
+            self._plain(address, source, wire_id, time)
+        elif not source.who.takes(hint, time):
+            if source.who.refuses(hint, time):
+                self._refuse(address, hint)
+            else:
+                self.strange += 1
+            return False
+        return True
+
+    def _meet(self, address: Address, time: float, *, stranger: bool = False) -> _Source | None:
+        """Remember a source from now on, if there is room."""
+        if not self._make_room(time):
+            self.turned_away += 1
+            return None
+        last = 1 if self._identity is None else self._identity % 7 + 1
+        source = self._sources[address] = _Source(time, who=Acquaintance(last=last))
+        if stranger and self._identity is not None:
+            source.who.retire(time)
+        self._ageing.add(address, time + TOO_OLD)
+        return source
+
+    def _introduced(self, address: Address, datagram: bytes, time: float) -> None:
+        """Take an introduction: acknowledge it, and begin a new numbering if it is one."""
+        introduction = read_introduction(datagram)
+        if self._identity is None or introduction is None:
+            self.strange += 1
+            return
+        identity, series, chosen = introduction
+        source = self._sources.get(address) or self._meet(address, time)
+        if source is None:
+            return
+        verdict = source.who.introduced(identity, series, chosen, time, seen=source.next is not None)
+        if verdict is Verdict.LATE:
+            # Should its sender live all the same, it is to introduce itself once more.
+            self._refuse(address, chosen)
+            return
+        if verdict is not Verdict.KNOWN:
+            self._restart(source)
+            source.heard = time
+            source.old_at = inf
+            by = mark_of(self._identity)
+            source.base = base_of(identity, series, by)
+            source.echo = pack_echo(source.who.hint, mark_of(identity, series), by)
+        if verdict is Verdict.RESTARTED:
+            self.to_usender.append(Restarted(address, mark_of(identity)))
+        self._confirm(address, source.echo, (), time, urgent=not source.who.takes_chosen)
+
+    def _refuse(self, address: Address, hint: int) -> None:
+        """Leave alone what belongs to no numbering that is known, and tell its sender so, once per batch."""
+        self.strange += 1
+        refuse = Refuse(address, hint, mark_of(self._identity or 0))
+        if refuse not in self.to_refuse:
+            self.to_refuse.append(refuse)
+
+    def _plain(self, address: Address, source: _Source, wire_id: int, time: float) -> None:
+        """See whether a package without a hint is the first of another program."""
+        who = source.who
+        if who.hint:
+            told, by = who.identity is not None, NOBODY
+            who.retire(time, plain=True)
+        else:
+            told, by = self._is_too_old(source, wire_id, time), None
+            if not told:
+                return
+        self._restart(source)
+        source.old_at = inf
+        if told:
+            self.to_usender.append(Restarted(address, by))
+
+    @staticmethod
+    def _is_too_old(source: _Source, wire_id: int, time: float) -> bool:
+        """Tell whether a package is a duplicate of one that first came too long ago, and could begin a numbering."""
+        expected = source.next or 0
+        if time >= source.old_at or source.old_at == inf:
+            source.old = expected if time - source.heard >= TOO_OLD else source.getting_old
+            source.getting_old = expected
+            source.old_at = time + TOO_OLD
+        number = unwrap(wire_id, expected)
+        return number < source.old and number not in source.holes and wire_id <= MAX_HOLES
 
     def _continues(self, source: _Source, wire_id: int) -> bool:
         """Tell whether the id is new and acceptable in the source's present numbering."""
@@ -259,19 +393,25 @@ class Receiving:
         self.kept -= len(source.kept)
         self.holes -= len(source.holes)
         source.next = None
+        source.echo = source.base = 0
         source.holes.clear()
         source.kept.clear()
         source.kept_order.clear()
+        source.old = source.getting_old = 0
 
     def _reliable(self, source: _Source, number: int, wire_id: int, package: InPackage) -> None:
         holes, expected = source.holes, source.next or 0
         if number < expected and number not in holes:
             self.duplicates += 1
-            self._confirm(package.source, (wire_id,), package.time, urgent=True)
+            source.duplicates += 1
+            self._confirm(package.source, source.echo, (wire_id,), package.time, urgent=True)
             return
         skipped = range(expected, number)
         if skipped and len(holes) + len(skipped) > self._most_holes(len(skipped)):
             self.refused += 1
+            if source.echo:
+                # No packhorse stack goes so far. Its base may be that of our former life, so it should hear of the present one.
+                self._confirm(package.source, source.echo, (), package.time, urgent=True)
             return
         lowest = next(iter(holes), expected)
         keep = package.reliability is Reliability.SEMI_ORDERED and number > lowest
@@ -286,6 +426,7 @@ class Receiving:
         else:
             del holes[number]
             self.holes -= 1
+            source.old, source.getting_old = min(source.old, number), min(source.getting_old, number)
         if keep:
             source.kept[number] = package
             heapq.heappush(source.kept_order, number)
@@ -294,7 +435,7 @@ class Receiving:
             self.to_user.append(package)
             if number == lowest:
                 self._release(source)
-        self._confirm(package.source, (wire_id,), package.time, urgent=urgent)
+        self._confirm(package.source, source.echo, (wire_id,), package.time, urgent=urgent)
 
     def _most_holes(self, more: int) -> int:
         """Return how many holes a source may have, should it get so many more."""
@@ -308,9 +449,9 @@ class Receiving:
             self.to_user.append(source.kept.pop(heapq.heappop(order)))
             self.kept -= 1
 
-    def _confirm(self, source: Address, ids: Sequence[int], time: float, *, urgent: bool) -> None:
+    def _confirm(self, source: Address, echo: int, ids: Sequence[int], time: float, *, urgent: bool) -> None:
         run = self.to_confirmer[-1] if self.to_confirmer else None
-        if run is not None and run.source == source and run.urgent == urgent:
+        if run is not None and run.source == source and run.urgent == urgent and run.echo == echo:
             run.ids.extend(ids)
         else:
-            self.to_confirmer.append(ToConfirm(source, list(ids), urgent, time))
+            self.to_confirmer.append(ToConfirm(source, list(ids), urgent, time, echo))

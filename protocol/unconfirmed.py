@@ -16,6 +16,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from .header import Reliability
@@ -168,6 +169,13 @@ class Recovery:
         numbers = list(self.unconfirmed)
         for number in numbers:
             self._again(number, now).first_sent = now
+        return numbers
+
+    def not_taken(self, most: int, now: float) -> list[int]:
+        """Count the oldest packages, at most so many, as sent again, because none of them was taken; return them."""
+        numbers = list(islice(self.unconfirmed, most))
+        for number in numbers:
+            self._again(number, now)
         return numbers
 
     def take_over(self, old: Recovery, now: float) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -31,7 +30,20 @@ from packhorse.actors.sreceiver import SReceiver
 from packhorse.protocol.codecs import F32, F64, I8, I64, I128, U8, U16, U32, U64, U128, Bincode, Char, Codec, msgpack
 from packhorse.protocol.confirmations import REPEATED, Confirmations
 from packhorse.protocol.header import HEADER_SIZE, KINDS, MAX_CONFIRMED, MAX_DATAGRAM, MAX_PAYLOAD, Kind
-from packhorse.protocol.messages import Confirmed, Datagrams, Dropped, Failed, Grant, Received, Revive, Sent
+from packhorse.protocol.messages import (
+    Acknowledged,
+    Confirmed,
+    Datagrams,
+    Dropped,
+    Failed,
+    Forgotten,
+    Grant,
+    Received,
+    Refused,
+    Restarted,
+    Revive,
+    Sent,
+)
 from packhorse.protocol.numbering import Numbering
 from packhorse.protocol.receiving import MAX_HOLES, MAX_KEPT, Receiving
 from packhorse.protocol.redelivery import Redelivery
@@ -44,6 +56,8 @@ STRANGERS = (("10.0.0.3", 3), ("10.0.0.4", 0))
 SOURCES = (*PEERS, *STRANGERS)
 STEPS = (0.0, 0.001, 0.3, 2.0, 19.0, 61.0, 130.0, 601.0)
 """Seconds between two receives."""
+US = 0x0123456789ABCDEF
+"""Our own identity."""
 MOST = 2
 """Peers that the receiving half may know: one less than there are."""
 SEEN: Counter[str] = Counter()
@@ -75,14 +89,14 @@ class _Unpacker(SReceiver):
 
     def __init__(self) -> None:  # pyright: ignore[reportMissingSuperCall]
         self._counters = Counter[str]()
-        self._confirmed = []
-        self._station = cast("Any", SimpleNamespace(mailbox=SimpleNamespace(weight_taken=0)))
+        self._read = []
+        self._traced = False
 
-    def read(self, received: Received) -> list[Confirmed]:
-        """Return what the datagrams confirm."""
+    def read(self, received: Received) -> list[Confirmed | Refused]:
+        """Return what the datagrams confirm, or refuse."""
         self._received(received, received.time)
-        confirmed, self._confirmed = self._confirmed, []
-        return confirmed
+        read, self._read = self._read, []
+        return read
 
 
 class _Halves:
@@ -90,12 +104,12 @@ class _Halves:
 
     def __init__(self) -> None:
         self.classifier, self.unpacker = _Classifier(), _Unpacker()
-        self.receiving, self.plain = Receiving(max_peers=MOST), Receiving(max_peers=MOST)
+        self.receiving, self.plain = Receiving(US, max_peers=MOST), Receiving(US, max_peers=MOST)
         self.confirmations = Confirmations(ConfirmPolicy(), max_peers=1)
-        self.numbering = Numbering()
-        self.redelivery = Redelivery(ResendPolicy(), lambda: 0.5)
+        self.numbering = Numbering(identity=US)
+        self.redelivery = Redelivery(ResendPolicy(), lambda: 0.5, identity=US)
         self.now = 1000.0
-        self.came = self.sent_packages = 0
+        self.came = self.answers = self.sent_packages = 0
         for peer in PEERS:
             for reliability in (Reliability.UNORDERED, Reliability.SEMI_ORDERED, Reliability.SEMI_ORDERED):
                 self.numbering.send(OutPackage(b"data", reliability, Peers.SERVER, peer), self.now)
@@ -116,13 +130,18 @@ class _Halves:
             for at in range(0, len(received.buffer), received.size):
                 one = received.buffer[at : at + received.size]
                 self.plain.received(Received(source, len(one), one, self.now))
+        assert self.receiving.to_usender == self.plain.to_usender
         assert self.receiving.to_user == self.plain.to_user, "a run does what its packages do"
         for received in controls:
-            confirmed = self.unpacker.read(received)
-            assert len(confirmed) == received.count
-            for confirmation in confirmed:
-                assert len(confirmation.ids) <= MAX_CONFIRMED
-                self.redelivery.confirmed(confirmation)
+            read = self.unpacker.read(received)
+            assert len(read) == received.count
+            self.answers += len(read)
+            for answer in read:
+                if isinstance(answer, Refused):
+                    self.redelivery.refused(answer)
+                else:
+                    assert len(answer.ids) <= MAX_CONFIRMED
+                    self.redelivery.confirmed(answer)
         self.carry()
         self.check()
 
@@ -133,19 +152,30 @@ class _Halves:
             state.tick(self.now)
         for message in receiving.to_confirmer:
             confirmations.add(message)
+        for refuse in receiving.to_refuse:
+            confirmations.refuse(refuse)
+        for restarted in receiving.to_usender:
+            self.numbering.restarted(restarted, self.now)
         confirmations.tick(self.now)
         for _ in range(3):  # a question, its answer, and what that leads to
             self.redelivery.tick(self.now)
             self._tell_numbering()
             self._tell_redelivery()
         resent = sum(len(run.datagrams) for run in self.redelivery.to_dsender)
-        assert resent <= 4 * self.sent_packages, "each is sent again in two copies at most, once per tick"
+        assert resent <= (6 + self.answers) * (self.sent_packages + 4), (
+            "at most once for each answer, and in two copies per tick"
+        )
+        self.answers = 0
         _check_control(confirmations.to_dsender)
         for outputs in (
             receiving.to_user,
             receiving.to_confirmer,
+            receiving.to_refuse,
+            receiving.to_usender,
             self.plain.to_user,
             self.plain.to_confirmer,
+            self.plain.to_refuse,
+            self.plain.to_usender,
             confirmations.to_dsender,
             self.redelivery.to_dsender,
             self.redelivery.failures,
@@ -160,6 +190,10 @@ class _Halves:
                 self.numbering.granted(message, self.now)
             elif isinstance(message, Failed):
                 self.numbering.failed(message)
+            elif isinstance(message, Acknowledged):
+                self.numbering.acknowledged(message)
+            elif isinstance(message, Restarted):
+                self.numbering.restarted(message, self.now)
             else:
                 self.numbering.expired(message, self.now)
         self.redelivery.to_usender.clear()
@@ -170,6 +204,8 @@ class _Halves:
                 self.redelivery.sent(message)
             elif isinstance(message, Dropped):
                 self.redelivery.dropped(message)
+            elif isinstance(message, Forgotten):
+                self.redelivery.forgotten(message)
             elif isinstance(message, Revive):
                 self.redelivery.revive(message, self.now)
         self.numbering.to_resender.clear()
@@ -206,7 +242,7 @@ def _plain_kind(datagram: bytes) -> Kind:
 def _check_control(runs: list[Datagrams]) -> None:
     for run in runs:
         for datagram in run.datagrams:
-            assert HEADER_SIZE < len(datagram) <= MAX_DATAGRAM
+            assert HEADER_SIZE <= len(datagram) <= MAX_DATAGRAM
             assert KINDS[datagram[0]] is Kind.CONTROL
 
 

@@ -9,7 +9,7 @@ import pytest
 import packhorse
 from packhorse import Peers, Reliability
 from packhorse.protocol.header import pack_header
-from packhorse.protocol.receiving import SETTLED
+from packhorse.protocol.receiving import TOO_OLD
 from packhorse.testing import ManualClock, MemoryNetwork
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def test_a_stack_takes_no_more_peers_than_it_may_know_until_one_of_them_is_idle(
         clock.advance(0.1)
         assert sorted(package.data for package in stack.receiver.drain()) == [b"busy", b"idle"]
         assert stranger.arrivals == [], "what is not taken is not confirmed"
-        clock.advance(SETTLED - 1)
+        clock.advance(TOO_OLD - 1)
         busy.send(HERE, datagram(1, b"busy"))
         clock.advance(1)
         stranger.send(HERE, datagram(0, b"stranger"))

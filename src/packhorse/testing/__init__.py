@@ -11,12 +11,14 @@ clock.advance(0.5)      # everything that half a second brings has happened when
 from __future__ import annotations
 
 from .clock import ManualClock
+from .events import CapturedEvents, capture_events
 from .link import Link
 from .network import MemoryNetwork, MemoryTransport, ScriptedPeer
 from .relay import UdpLink
 from .simulation import SimulatedPeer, Simulation
 
 __all__ = [
+    "CapturedEvents",
     "Link",
     "ManualClock",
     "MemoryNetwork",
@@ -25,4 +27,5 @@ __all__ = [
     "SimulatedPeer",
     "Simulation",
     "UdpLink",
+    "capture_events",
 ]
