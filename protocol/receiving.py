@@ -127,10 +127,10 @@ class Receiving:
         self.turned_away = 0
         self._max_peers = max_peers
         self._sources: dict[Address, _Source] = {}
-        self._ageing: Ageing[Address] = Ageing()
-        """Sources by when they will be idle, or sooner."""
-        self._idle: Ageing[Address] = Ageing()
-        """Sources that were idle when last looked at, by when they are to be forgotten. Each source is here or there."""
+        self._recent: Ageing[Address] = Ageing()
+        """Sources by when they may be silent for `TOO_OLD`."""
+        self._silent: Ageing[Address] = Ageing()
+        """Sources that were when last looked at, by when they may be forgotten. Each source is here or there."""
 
     def received(self, received: Received) -> None:
         """Take a run of datagrams, all of which are packages."""
@@ -189,28 +189,30 @@ class Receiving:
 
     def deadline(self) -> float | None:
         """Return when `tick` wants to be called next, or None."""
-        settle, forget = self._ageing.deadline(), self._idle.deadline()
-        return settle if forget is None else forget if settle is None else min(settle, forget)
+        # Whether a source is idle matters only to a stranger, so nobody is woken for that.
+        recent, silent = self._recent.deadline(), self._silent.deadline()
+        first = inf if recent is None else recent - TOO_OLD + MEMORY + MARGIN
+        first = first if silent is None else min(first, silent)
+        return None if first == inf else first
 
     def tick(self, now: float) -> None:
-        """Note which sources are idle, and forget those that were silent for long."""
-        self._ageing.collect(now, lambda address: self._settle(address, now))
-        self._idle.collect(now, lambda address: self._forget(address, now))
+        """Forget sources that were silent for long."""
+        self._recent.collect(now, lambda address: self._fall_silent(address, now))
+        self._silent.collect(now, lambda address: self._forget(address, now))
 
-    def _settle(self, address: Address, now: float) -> float | None:
-        """Move a source to the idle ones if it is; return when to look again."""
-        source = self._sources[address]
-        idle_at = source.idle_at()
-        if now < idle_at:
-            return min(idle_at, now + TOO_OLD)  # its holes may be filled by then
-        self._idle.add(address, source.heard + MEMORY + MARGIN)
+    def _fall_silent(self, address: Address, now: float) -> float | None:
+        """Move a source to the silent ones if it is; return when to look again."""
+        heard = self._sources[address].heard
+        if now < heard + TOO_OLD:
+            return heard + TOO_OLD
+        self._silent.add(address, heard + MEMORY + MARGIN)
         return None
 
     def _forget(self, address: Address, now: float) -> float | None:
-        """Forget an idle source if it is time; return when to look again."""
+        """Forget a silent source if it is time; return when to look again."""
         source = self._sources[address]
-        if now < source.idle_at():
-            self._ageing.add(address, source.idle_at())
+        if now < source.heard + TOO_OLD:
+            self._recent.add(address, source.heard + TOO_OLD)
             return None
         forget_at = source.heard + MEMORY + MARGIN
         if now < forget_at:
@@ -224,17 +226,18 @@ class Receiving:
         """Forget the source that was idle longest, if one is; return whether there is room now."""
         if len(self._sources) < self._max_peers:
             return True
+        self._recent.collect(now, lambda address: self._fall_silent(address, now))
         for _ in range(LOOKS):
-            first = self._idle.pop()
+            first = self._silent.pop()
             if first is None:
                 return False
             address = first[1]
             source = self._sources[address]
-            forget_at = source.heard + MEMORY + MARGIN
-            if now < source.idle_at():
-                self._ageing.add(address, source.idle_at())
+            idle_at, forget_at = source.idle_at(), source.heard + MEMORY + MARGIN
+            if now < idle_at:
+                self._recent.add(address, min(idle_at, now + TOO_OLD))  # its holes may be filled by then
             elif first[0] != forget_at:  # something came since
-                self._idle.add(address, forget_at)
+                self._silent.add(address, forget_at)
             else:
                 self._remove(address, source)
                 self.evicted += 1
@@ -265,9 +268,9 @@ class Receiving:
             self._sources[address] = fresh
             self._release(fresh)
         if source is None:
-            self._ageing, self._idle = Ageing(), Ageing()
+            self._recent, self._silent = Ageing(), Ageing()
             for address in self._sources:
-                self._ageing.add(address, now + TOO_OLD)
+                self._recent.add(address, now + TOO_OLD)
         self.holes = sum(len(known.holes) for known in self._sources.values())
         self.kept = sum(len(known.kept) for known in self._sources.values())
 
@@ -320,7 +323,7 @@ class Receiving:
         source = self._sources[address] = _Source(time, who=Acquaintance(last=last))
         if stranger and self._identity is not None:
             source.who.retire(time)
-        self._ageing.add(address, time + TOO_OLD)
+        self._recent.add(address, time + TOO_OLD)
         return source
 
     def _introduced(self, address: Address, datagram: bytes, time: float) -> None:

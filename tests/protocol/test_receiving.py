@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from packhorse.protocol import InPackage, Peers, Reliability
 from packhorse.protocol.header import pack_header
 from packhorse.protocol.messages import Received, ToConfirm
-from packhorse.protocol.receiving import MARGIN, MAX_HOLES, MAX_KEPT, TOO_OLD, Receiving
+from packhorse.protocol.receiving import MARGIN, MAX_HOLES, MAX_KEPT, Receiving
 from packhorse.protocol.redelivery import MEMORY
 
 from .helpers import SEMI_ORDERED, UNORDERED, UNRELIABLE, A, B, datagram
@@ -229,7 +229,7 @@ def _sources(receiver: Receiver) -> int:
 
 def test_a_silent_source_is_forgotten_at_the_end_of_the_margin(receiver: Receiver) -> None:
     receiver.take(0, time=100.0)
-    assert receiver.receiving.deadline() == 100.0 + TOO_OLD
+    assert receiver.receiving.deadline() == 100.0 + MEMORY + MARGIN
     receiver.receiving.tick(100.0 + MEMORY + MARGIN - 0.001)
     assert _sources(receiver) == 1
     receiver.receiving.tick(100.0 + MEMORY + MARGIN)

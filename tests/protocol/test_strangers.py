@@ -188,7 +188,7 @@ def test_whatever_comes_the_table_is_bounded_and_nobody_busy_goes(
                 known.heard for known in before.values() if known.idle_at() <= time and not known.kept
             )
         assert len(receiving._sources) <= 3
-        looked_at = [key for _, _, key in receiving._ageing._heap + receiving._idle._heap]
+        looked_at = [key for _, _, key in receiving._recent._heap + receiving._silent._heap]
         assert sorted(looked_at) == sorted(receiving._sources), "each has one entry in all"
 
 
