@@ -31,7 +31,7 @@ from ..protocol.errors import Closed, StackFailed
 from ..protocol.identity import make_identity
 from ..protocol.packages import normalized
 from ..protocol.policy import ConfirmPolicy, ResendPolicy
-from ..protocol.receiving import MAX_PEERS
+from ..protocol.sources import MAX_PEERS
 from . import wiring
 from .assembly import NodeSpec, Parts, assemble
 from .children import Child, Demand, Status

@@ -23,7 +23,7 @@ from .header import MAX_CONFIRMED, pack_confirmation
 from .identity import refusal
 from .messages import Datagrams, Refuse, StillHere, ToConfirm
 from .notes import Note
-from .receiving import MAX_PEERS
+from .sources import MAX_PEERS
 
 if TYPE_CHECKING:
     from .address import Address

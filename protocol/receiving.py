@@ -15,75 +15,38 @@ The rules (protocol/README.md has them in full):
 - packages belong to a numbering that was introduced, which their hint tells (see `identity`): one with a hint that nobody knows is not
   taken. A new introduction begins a new numbering; by another life than the one before it is a restart, which is told;
 - of a source without hints, a duplicate that first came over `TOO_OLD` ago is the first package after a restart;
-- at most `max_peers` are known. For one more the source goes that was *idle* longest; if none is, the stranger is turned away: not
-  delivered, not confirmed, not remembered. A source is idle when nothing can be under way: `TOO_OLD` after its last package, or if it has
-  holes or kept packages, `MEMORY` and `MARGIN` after it;
+- how many sources are known at a time, and who makes room for a stranger, says `sources`. Who is turned away is not delivered, not confirmed,
+  not remembered;
 - all sources together may have so many holes and kept packages. Beyond that each may still have a `FEW`.
 """
 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from .ageing import Ageing
 from .header import CONTROL, HEADER_SIZE, ID_MASK, Reliability, ids_of_run, unpack_header, unwrap
 from .identity import HINT_BITS, NOBODY, Acquaintance, Verdict, base_of, mark_of, pack_echo, read_introduction
 from .messages import Received, Refuse, Restarted, ToConfirm
 from .notes import Note
 from .packages import InPackage
 from .redelivery import MEMORY
+from .sources import MAX_PEERS, TOO_OLD, Source, Sources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .address import Address
 
-__all__ = ["MARGIN", "MAX_HOLES", "MAX_KEPT", "MAX_PEERS", "Receiving"]
+__all__ = ["MAX_HOLES", "MAX_KEPT", "Receiving"]
 
 MAX_HOLES: Final = 1024
 MAX_KEPT: Final = 1024
-MARGIN: Final = 60.0
-"""Seconds by which the receiving half outlives the sending half: as long as a package may stay unconfirmed."""
-MAX_PEERS: Final = 16384
 ALL_HOLES: Final = 256 * 1024
 ALL_KEPT: Final = 32 * 1024
 FEW: Final = 4
 """Holes, and kept packages, that a source may have however many the others have."""
-LOOKS: Final = 64
-"""Sources that are looked at, at most, to make room for a stranger."""
-TOO_OLD: Final = 120.0
-"""Seconds after which no package is sent again: every one has failed by 60."""
-
-
-@dataclass(slots=True)
-class _Source:
-    heard: float
-    next: int | None = None
-    """The number after the highest one seen; None before the first."""
-    holes: dict[int, None] = field(default_factory=dict[int, None])
-    """Missing numbers below `next`, in ascending order (they are only ever added at the upper end)."""
-    kept: dict[int, InPackage] = field(default_factory=dict[int, InPackage])
-    kept_order: list[int] = field(default_factory=list[int])
-    """The numbers in `kept`, as a heap."""
-    who: Acquaintance = field(default_factory=Acquaintance)
-    echo: int = 0
-    """What confirmations of the present numbering carry."""
-    base: int = 0
-    """What ids of packages with the assigned hint are ahead of their numbers."""
-    old: int = 0
-    """All duplicates below this number first came over `TOO_OLD` ago; only of a source without hints."""
-    getting_old: int = 0
-    """The next value of `old`."""
-    old_at: float = inf
-    """When it will be."""
-    duplicates: int = 0
-
-    def idle_at(self) -> float:
-        """Return when nothing will be under way any more, should nothing more come."""
-        return self.heard + (MEMORY + MARGIN if self.holes or self.kept else TOO_OLD)
 
 
 class Receiving:
@@ -104,9 +67,6 @@ class Receiving:
         refused: how many packages were refused so far.
         strange: how many packages and introductions were not taken because they belong to no numbering that is known.
         duplicates: how many packages came again so far.
-        kept: how many packages are kept at the moment.
-        holes: how many holes there are at the moment.
-        evicted: how many idle sources were forgotten for others so far.
         turned_away: how many packages of strangers were not taken so far because no source was idle.
     """
 
@@ -120,17 +80,24 @@ class Receiving:
         self.refused = 0
         self.strange = 0
         self.duplicates = 0
-        self.kept = 0
         self._identity = identity
-        self.holes = 0
-        self.evicted = 0
         self.turned_away = 0
-        self._max_peers = max_peers
-        self._sources: dict[Address, _Source] = {}
-        self._recent: Ageing[Address] = Ageing()
-        """Sources by when they may be silent for `TOO_OLD`."""
-        self._silent: Ageing[Address] = Ageing()
-        """Sources that were when last looked at, by when they may be forgotten. Each source is here or there."""
+        self._sources = Sources(max_peers)
+
+    @property
+    def kept(self) -> int:
+        """How many packages are kept at the moment."""
+        return self._sources.kept
+
+    @property
+    def holes(self) -> int:
+        """How many holes there are at the moment."""
+        return self._sources.holes
+
+    @property
+    def evicted(self) -> int:
+        """How many idle sources were forgotten for others so far."""
+        return self._sources.evicted
 
     def received(self, received: Received) -> None:
         """Take a run of datagrams, all of which are packages."""
@@ -189,64 +156,11 @@ class Receiving:
 
     def deadline(self) -> float | None:
         """Return when `tick` wants to be called next, or None."""
-        # Whether a source is idle matters only to a stranger, so nobody is woken for that.
-        recent, silent = self._recent.deadline(), self._silent.deadline()
-        first = inf if recent is None else recent - TOO_OLD + MEMORY + MARGIN
-        first = first if silent is None else min(first, silent)
-        return None if first == inf else first
+        return self._sources.deadline()
 
     def tick(self, now: float) -> None:
         """Forget sources that were silent for long."""
-        self._recent.collect(now, lambda address: self._fall_silent(address, now))
-        self._silent.collect(now, lambda address: self._forget(address, now))
-
-    def _fall_silent(self, address: Address, now: float) -> float | None:
-        """Move a source to the silent ones if it is; return when to look again."""
-        heard = self._sources[address].heard
-        if now < heard + TOO_OLD:
-            return heard + TOO_OLD
-        self._silent.add(address, heard + MEMORY + MARGIN)
-        return None
-
-    def _forget(self, address: Address, now: float) -> float | None:
-        """Forget a silent source if it is time; return when to look again."""
-        source = self._sources[address]
-        if now < source.heard + TOO_OLD:
-            self._recent.add(address, source.heard + TOO_OLD)
-            return None
-        forget_at = source.heard + MEMORY + MARGIN
-        if now < forget_at:
-            return forget_at
-        if source.kept:
-            return now + MEMORY + MARGIN
-        self._remove(address, source)
-        return None
-
-    def _make_room(self, now: float) -> bool:
-        """Forget the source that was idle longest, if one is; return whether there is room now."""
-        if len(self._sources) < self._max_peers:
-            return True
-        self._recent.collect(now, lambda address: self._fall_silent(address, now))
-        for _ in range(LOOKS):
-            first = self._silent.pop()
-            if first is None:
-                return False
-            address = first[1]
-            source = self._sources[address]
-            idle_at, forget_at = source.idle_at(), source.heard + MEMORY + MARGIN
-            if now < idle_at:
-                self._recent.add(address, min(idle_at, now + TOO_OLD))  # its holes may be filled by then
-            elif first[0] != forget_at:  # something came since
-                self._silent.add(address, forget_at)
-            else:
-                self._remove(address, source)
-                self.evicted += 1
-                return True
-        return False
-
-    def _remove(self, address: Address, source: _Source) -> None:
-        self._restart(source)
-        del self._sources[address]
+        self._sources.tick(now)
 
     def peers(self) -> list[tuple[Address, dict[str, Any]]]:
         """Return what came from each source. May be called from another thread."""
@@ -264,15 +178,10 @@ class Receiving:
         for address in chosen:
             old = self._sources[address]
             holes = dict.fromkeys(sorted(number for number in old.holes if number < (old.next or 0)))
-            fresh = _Source(now, old.next, holes, dict(old.kept), sorted(old.kept), old.who, old.echo, old.base)
+            fresh = Source(now, old.next, holes, dict(old.kept), sorted(old.kept), old.who, old.echo, old.base)
             self._sources[address] = fresh
             self._release(fresh)
-        if source is None:
-            self._recent, self._silent = Ageing(), Ageing()
-            for address in self._sources:
-                self._recent.add(address, now + TOO_OLD)
-        self.holes = sum(len(known.holes) for known in self._sources.values())
-        self.kept = sum(len(known.kept) for known in self._sources.values())
+        self._sources.renew(now, times=source is None)
 
     def _package(self, address: Address, datagram: bytes, time: float) -> None:
         if datagram[0] & CONTROL:
@@ -302,7 +211,7 @@ class Receiving:
         number = wire_id if source.next is None else unwrap(wire_id, source.next)
         self._reliable(source, number, wire_id, package)
 
-    def _recognised(self, address: Address, source: _Source, hint: int, wire_id: int, time: float) -> bool:
+    def _recognised(self, address: Address, source: Source, hint: int, wire_id: int, time: float) -> bool:
         """Tell whether a package belongs to the present numbering of its source, or begins one that needs no introduction."""
         if not hint:
             self._plain(address, source, wire_id, time)
@@ -314,16 +223,15 @@ class Receiving:
             return False
         return True
 
-    def _meet(self, address: Address, time: float, *, stranger: bool = False) -> _Source | None:
+    def _meet(self, address: Address, time: float, *, stranger: bool = False) -> Source | None:
         """Remember a source from now on, if there is room."""
-        if not self._make_room(time):
+        last = 1 if self._identity is None else self._identity % 7 + 1
+        source = Source(time, who=Acquaintance(last=last))
+        if not self._sources.add(address, source):
             self.turned_away += 1
             return None
-        last = 1 if self._identity is None else self._identity % 7 + 1
-        source = self._sources[address] = _Source(time, who=Acquaintance(last=last))
         if stranger and self._identity is not None:
             source.who.retire(time)
-        self._recent.add(address, time + TOO_OLD)
         return source
 
     def _introduced(self, address: Address, datagram: bytes, time: float) -> None:
@@ -359,7 +267,7 @@ class Receiving:
         if refuse not in self.to_refuse:
             self.to_refuse.append(refuse)
 
-    def _plain(self, address: Address, source: _Source, wire_id: int, time: float) -> None:
+    def _plain(self, address: Address, source: Source, wire_id: int, time: float) -> None:
         """See whether a package without a hint is the first of another program."""
         who = source.who
         if who.hint:
@@ -375,7 +283,7 @@ class Receiving:
             self.to_usender.append(Restarted(address, by))
 
     @staticmethod
-    def _is_too_old(source: _Source, wire_id: int, time: float) -> bool:
+    def _is_too_old(source: Source, wire_id: int, time: float) -> bool:
         """Tell whether a package is a duplicate of one that first came too long ago, and could begin a numbering."""
         expected = source.next or 0
         if time >= source.old_at or source.old_at == inf:
@@ -385,16 +293,16 @@ class Receiving:
         number = unwrap(wire_id, expected)
         return number < source.old and number not in source.holes and wire_id <= MAX_HOLES
 
-    def _continues(self, source: _Source, wire_id: int) -> bool:
+    def _continues(self, source: Source, wire_id: int) -> bool:
         """Tell whether the id is new and acceptable in the source's present numbering."""
         if source.next is None:
             return False
         number = unwrap(wire_id, source.next)
         return number in source.holes or 0 <= number - source.next <= MAX_HOLES - len(source.holes)
 
-    def _restart(self, source: _Source) -> None:
-        self.kept -= len(source.kept)
-        self.holes -= len(source.holes)
+    def _restart(self, source: Source) -> None:
+        self._sources.kept -= len(source.kept)
+        self._sources.holes -= len(source.holes)
         source.next = None
         source.echo = source.base = 0
         source.holes.clear()
@@ -402,7 +310,7 @@ class Receiving:
         source.kept_order.clear()
         source.old = source.getting_old = 0
 
-    def _reliable(self, source: _Source, number: int, wire_id: int, package: InPackage) -> None:
+    def _reliable(self, source: Source, number: int, wire_id: int, package: InPackage) -> None:
         holes, expected = source.holes, source.next or 0
         if number < expected and number not in holes:
             self.duplicates += 1
@@ -418,22 +326,22 @@ class Receiving:
             return
         lowest = next(iter(holes), expected)
         keep = package.reliability is Reliability.SEMI_ORDERED and number > lowest
-        if keep and len(source.kept) >= (MAX_KEPT if self.kept < ALL_KEPT else FEW):
+        if keep and len(source.kept) >= (MAX_KEPT if self._sources.kept < ALL_KEPT else FEW):
             self.refused += 1
             return
         urgent = bool(skipped) or number < expected
         if number >= expected:
             holes.update(dict.fromkeys(skipped))
-            self.holes += len(skipped)
+            self._sources.holes += len(skipped)
             source.next = number + 1
         else:
             del holes[number]
-            self.holes -= 1
+            self._sources.holes -= 1
             source.old, source.getting_old = min(source.old, number), min(source.getting_old, number)
         if keep:
             source.kept[number] = package
             heapq.heappush(source.kept_order, number)
-            self.kept += 1
+            self._sources.kept += 1
         else:
             self.to_user.append(package)
             if number == lowest:
@@ -442,15 +350,15 @@ class Receiving:
 
     def _most_holes(self, more: int) -> int:
         """Return how many holes a source may have, should it get so many more."""
-        return MAX_HOLES if self.holes + more <= ALL_HOLES else FEW
+        return MAX_HOLES if self._sources.holes + more <= ALL_HOLES else FEW
 
-    def _release(self, source: _Source) -> None:
+    def _release(self, source: Source) -> None:
         """Deliver what was kept below the lowest hole."""
         order = source.kept_order
         end = next(iter(source.holes), source.next or 0)
         while order and order[0] < end:
             self.to_user.append(source.kept.pop(heapq.heappop(order)))
-            self.kept -= 1
+            self._sources.kept -= 1
 
     def _confirm(self, source: Address, echo: int, ids: Sequence[int], time: float, *, urgent: bool) -> None:
         run = self.to_confirmer[-1] if self.to_confirmer else None

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from packhorse.protocol import ConfirmPolicy, Reliability
 from packhorse.protocol.confirmations import Confirmations
 from packhorse.protocol.messages import Received, ToConfirm
-from packhorse.protocol.receiving import MARGIN, MAX_HOLES, TOO_OLD, Receiving
+from packhorse.protocol.receiving import MAX_HOLES, Receiving
 from packhorse.protocol.redelivery import MEMORY
+from packhorse.protocol.sources import MARGIN, TOO_OLD
 
 from .helpers import SEMI_ORDERED, UNORDERED, datagram
 
@@ -188,7 +189,7 @@ def test_whatever_comes_the_table_is_bounded_and_nobody_busy_goes(
                 known.heard for known in before.values() if known.idle_at() <= time and not known.kept
             )
         assert len(receiving._sources) <= 3
-        looked_at = [key for _, _, key in receiving._recent._heap + receiving._silent._heap]
+        looked_at = [key for _, _, key in receiving._sources._recent._heap + receiving._sources._silent._heap]
         assert sorted(looked_at) == sorted(receiving._sources), "each has one entry in all"
 
 

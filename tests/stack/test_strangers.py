@@ -9,7 +9,7 @@ import pytest
 import packhorse
 from packhorse import Peers, Reliability
 from packhorse.protocol.header import pack_header
-from packhorse.protocol.receiving import TOO_OLD
+from packhorse.protocol.sources import TOO_OLD
 from packhorse.testing import ManualClock, MemoryNetwork
 
 if TYPE_CHECKING:
