@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, ClassVar
 
-from ..protocol.header import CONTROL, HEADER_SIZE
+from ..protocol.header import unpack_header
 from ..protocol.messages import Datagrams
-from ..protocol.notes import reliabilities, which
+from ..protocol.notes import alike, which
 from .messages import Death
 from .node import Node, Station
 
@@ -46,12 +46,12 @@ class DSender(Node[None]):
         del now
         refused = self._transport.send(run.target, run.datagrams)
         self._counters["datagrams"] += len(run.datagrams) - len(refused)
-        if self._traced and not run.datagrams[0][0] & CONTROL:
+        if self._traced and run.numbers:
             self._logger.debug(
                 "transport:datagram_sent",
                 target=run.target,
-                **which([int.from_bytes(datagram[1:HEADER_SIZE], "big") for datagram in run.datagrams]),
-                reliability=reliabilities(run.datagrams),
+                **which(run.numbers),
+                reliability=alike([unpack_header(datagram)[0].name.lower() for datagram in run.datagrams]),
                 bytes=sum(map(len, run.datagrams)),
             )
         for error in refused:

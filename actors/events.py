@@ -164,8 +164,8 @@ EVENTS: Final[dict[str, Event]] = {
         Event(
             "package:refused",
             "debug",
-            (SOURCE, COUNT, _trigger("holes", "kept")),
-            "neither delivered nor confirmed: too much is missing, or kept, already",
+            (SOURCE, COUNT, _trigger("holes", "kept", "room")),
+            "neither delivered nor confirmed: too much is missing, or kept, or too many sources are known already",
             "always",
         ),
         Event(
@@ -242,7 +242,10 @@ EVENTS: Final[dict[str, Event]] = {
         ),
         Event("peer:restarted", "warning", (SOURCE, _trigger("silence", "numbering")), "it began its numbering anew"),
         Event(
-            "peer:forgotten", "info", (_maybe(SOURCE), _maybe(TARGET), _trigger("silence", "user")), "its state is gone"
+            "peer:forgotten",
+            "info",
+            (_maybe(SOURCE), _maybe(TARGET), _trigger("silence", "room", "user")),
+            "its state is gone",
         ),
         # Actors.
         Event("actor:started", "info", (), "an incarnation of a node began"),

@@ -104,8 +104,6 @@ class Resender(Node[Redelivery]):
         state.failures.clear()
         self._usender.put_all(state.to_usender)
         state.to_usender.clear()
-        for run in state.to_dsender:
-            self._logger.debug("recovery:package_resent", target=run.target, count=len(run.datagrams))
         self._dsender.put_all(state.to_dsender)
         state.to_dsender.clear()
         self._counters["resent"] = state.resent

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .header import MAX_CONFIRMED, pack_confirmation
 from .identity import refusal
 from .messages import Datagrams, Refuse, StillHere, ToConfirm
-from .notes import Note
+from .notes import Note, which
 from .sources import MAX_PEERS
 
 if TYPE_CHECKING:
@@ -130,6 +130,8 @@ class Confirmations:
             pieces[-1] = pieces[-1] + self._repeat(source, echo, ids, MAX_CONFIRMED - len(pieces[-1]), now)
         self.to_dsender.append(Datagrams(source, [pack_confirmation(piece, echo) for piece in pieces]))
         self.confirmed += len(ids)
+        if self.notes is not None and ids:
+            self.notes.append(("transport:confirmation_sent", {"target": source, **which(ids)}))
         del self._waiting[source]
 
     def _repeat(self, source: Address, echo: int, fresh: list[int], room: int, now: float) -> list[int]:

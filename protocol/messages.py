@@ -45,10 +45,14 @@ __all__ = [
 
 
 class Datagrams(msgspec.Struct, frozen=True):
-    """Any half -> dsender: datagrams for one target, to be sent in this order."""
+    """Any half -> dsender: datagrams for one target, to be sent in this order.
+
+    `numbers` are those of the packages in them, for traces only.
+    """
 
     target: Address
     datagrams: list[bytes]
+    numbers: Sequence[int] = ()
 
 
 class Sent(msgspec.Struct, frozen=True):

@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .header import ID_MASK, unpack_header
+from .address import Address
+from .header import ID_MASK
+from .packages import InPackage, OutPackage
 
-__all__ = ["Note", "alike", "reliabilities", "which"]
+__all__ = ["Note", "alike", "numbered", "resent", "taken", "which"]
 
 Note = tuple[str, dict[str, Any]]
 
@@ -35,6 +37,51 @@ def alike(values: Sequence[Any]) -> Any:
     return values[0] if len(set(values)) == 1 else list(values)
 
 
-def reliabilities(datagrams: Sequence[bytes]) -> Any:
-    """Return what was promised of packages, by their datagrams: a name, or a list of names where they differ."""
-    return alike([unpack_header(datagram)[0].name.lower() for datagram in datagrams])
+def numbered(run: Sequence[OutPackage], numbers: Sequence[int]) -> list[Note]:
+    """Return the notes about packages that got numbers; a package with a context has one of its own."""
+    notes: list[Note] = []
+    plain = [place for place, package in enumerate(run) if type(package) is OutPackage]
+    if plain:
+        packages = [run[place] for place in plain]
+        notes.append(("package:numbered", _numbered(packages, [numbers[place] for place in plain])))
+    for number, package in zip(numbers, run, strict=True):
+        if type(package) is not OutPackage:
+            context = getattr(package, "context", {})
+            notes.append(("package:numbered", _numbered([package], [number]) | {"context": context}))
+    return notes
+
+
+def _numbered(packages: Sequence[OutPackage], numbers: Sequence[int]) -> dict[str, Any]:
+    fields = {
+        "target": packages[0].target,
+        **which(numbers),
+        "reliability": alike([package.reliability.name.lower() for package in packages]),
+        "size": alike([len(package.data) for package in packages]),
+    }
+    if packages[0].eager > 1:
+        fields["eager"] = packages[0].eager
+    return fields
+
+
+def resent(target: Address, numbers: Sequence[int], triggers: Sequence[tuple[str, int]]) -> list[Note]:
+    """Return the notes about packages that are sent again: `triggers` says why, for so many of them each."""
+    notes: list[Note] = []
+    place = 0
+    for trigger, count in triggers:
+        part = numbers[place : place + count]
+        place += count
+        if not part:
+            continue
+        if trigger in ("overtaken", "timeout"):
+            notes.append(("recovery:package_lost", {"target": target, **which(part), "trigger": trigger}))
+        notes.append(("recovery:package_resent", {"target": target, **which(part), "trigger": trigger}))
+    return notes
+
+
+def taken(packages: Sequence[InPackage], numbers: Sequence[int], *, kept: bool = False) -> list[Note]:
+    """Return the notes about packages that came and are handed to the user, or kept."""
+    names = alike([package.reliability.name.lower() for package in packages])
+    fields = {"source": packages[0].source, **which(numbers)}
+    size = alike([len(package.data) for package in packages])
+    received = ("package:received", {**fields, "reliability": names, "size": size})
+    return [received, ("package:kept", fields) if kept else ("package:delivered", {**fields, "reliability": names})]

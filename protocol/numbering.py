@@ -43,12 +43,12 @@ from .messages import (
     Revive,
     Sent,
 )
-from .notes import Note
+from .notes import Note, numbered
 from .packages import OutPackage
 from .runs import MAX_RUN, by_size, end_of_run, pack_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from .address import Address
 
@@ -137,9 +137,11 @@ class Numbering:
         if not package.reliability:
             self._unreliable_run([package])
             return
+        self._note("package:accepted", target=package.target, count=1)
         target = self._targets.get(package.target)
         if target is None:
             target = self._targets[package.target] = self._begin(package.target, now)
+            self._note("peer:first_seen", target=package.target)
         if not target.backlog and self._room(target, [package]):
             self._number(target, [package], now)
             return
@@ -148,6 +150,7 @@ class Numbering:
             target.backlog = deque()
         target.backlog.append((package, expires))
         self.waiting += 1
+        self._note_queue(target, package.target, 1)
         if expires < inf and not (target.looks and target.looks[-1] <= expires):
             target.looks.append(expires)
             self._expiries.add(package.target, expires)
@@ -174,11 +177,14 @@ class Numbering:
         if target is None or target.asleep:
             return at
         if target.backlog:
+            self._note("package:accepted", target=run[0].target, count=len(run))
             target.backlog.extend(zip(run, repeat(inf)))
             self.waiting += len(run)
+            self._note_queue(target, run[0].target, len(run))
             return end
         room = self._room(target, run)
         if room:
+            self._note("package:accepted", target=run[0].target, count=room)
             self._number(target, run[:room], now)
         return at + room
 
@@ -414,20 +420,38 @@ class Numbering:
         else:
             self.to_resender.append(Sent(address, target.life, number, datagrams, before, now, eager, target.series))
         if not number and self._identity is not None and target.series:
-            self._emit(address, (), [introduction(self._identity, target.series, target.hint)])
-        self._emit(address, run, datagrams)
+            self._emit(address, (), [introduction(self._identity, target.series, target.hint)], range(0))
+        self._emit(address, run, datagrams, range(number, number + len(run)))
 
     def _unreliable_run(self, run: list[OutPackage]) -> None:
-        run = by_size(run)
-        datagrams = pack_run(run, self._unreliable)
-        self._unreliable = (self._unreliable + len(run)) & ID_MASK
-        self._emit(run[0].target, run, datagrams)
+        self._note("package:accepted", target=run[0].target, count=len(run))
+        run, number = by_size(run), self._unreliable
+        datagrams = pack_run(run, number)
+        self._unreliable = (number + len(run)) & ID_MASK
+        self._emit(run[0].target, run, datagrams, range(number, number + len(run)))
 
-    def _emit(self, address: Address, run: Iterable[OutPackage], datagrams: list[bytes]) -> None:
+    def _note(self, event: str, **fields: Any) -> None:
+        if self.notes is not None:
+            self.notes.append((event, fields))
+
+    def _note_queue(self, target: _Target, address: Address, count: int) -> None:
+        if self.notes is None:
+            return
+        backlog = len(target.backlog)
+        self._note("package:queued", target=address, count=count, backlog=backlog)
+        if backlog == count:
+            short = "numbers" if target.next >= target.limit else "window"
+            self._note("recovery:window_limited", target=address, trigger=short, backlog=backlog)
+
+    def _emit(
+        self, address: Address, run: Sequence[OutPackage], datagrams: list[bytes], numbers: Sequence[int]
+    ) -> None:
+        if self.notes is not None and run:
+            self.notes += numbered(run, numbers)
         last = self.to_dsender[-1] if self.to_dsender else None
         fits = last is not None and last.target == address and len(last.datagrams) + len(datagrams) <= MAX_RUN
-        if last is not None and fits and not last.datagrams[0][0] & CONTROL:  # an introduction stays by itself
-            last.datagrams.extend(datagrams)
+        if last is not None and fits and self.notes is None and not last.datagrams[0][0] & CONTROL:
+            last.datagrams.extend(datagrams)  # but an introduction stays by itself
         else:
-            self.to_dsender.append(Datagrams(address, datagrams.copy()))
+            self.to_dsender.append(Datagrams(address, datagrams.copy(), () if self.notes is None else numbers))
         self.released.extend(run)

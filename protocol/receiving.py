@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .header import CONTROL, HEADER_SIZE, ID_MASK, Reliability, ids_of_run, unpack_header, unwrap
 from .identity import HINT_BITS, NOBODY, Acquaintance, Verdict, base_of, mark_of, pack_echo, read_introduction
 from .messages import Received, Refuse, Restarted, ToConfirm
-from .notes import Note
+from .notes import Note, taken, which
 from .packages import InPackage
 from .redelivery import MEMORY
 from .sources import MAX_PEERS, TOO_OLD, Source, Sources
@@ -137,6 +137,9 @@ class Receiving:
             for start in range(HEADER_SIZE, len(buffer) + 1, size)
         ]
         self.to_user += packages
+        if self.notes is not None:
+            number = wire_id if source is None else first
+            self.notes += taken(packages, range(number, number + len(packages)))
         if source is not None:
             source.heard = time
             source.next = (source.next or 0) + len(packages)
@@ -161,6 +164,7 @@ class Receiving:
     def tick(self, now: float) -> None:
         """Forget sources that were silent for long."""
         self._sources.tick(now)
+        self._note_gone()
 
     def peers(self) -> list[tuple[Address, dict[str, Any]]]:
         """Return what came from each source. May be called from another thread."""
@@ -191,15 +195,19 @@ class Receiving:
         package = InPackage(datagram[HEADER_SIZE:], reliability, peers, address, time)
         if reliability is Reliability.UNRELIABLE:
             self.to_user.append(package)
+            if self.notes is not None:
+                self.notes += taken([package], [wire_id])
             return
         source = self._sources.get(address)
         if source is None:
             hint = 0 if self._identity is None else datagram[0] & HINT_BITS
             if not hint and wire_id > self._most_holes(wire_id):
                 self.refused += 1
+                self._note("package:refused", source=address, **which([wire_id]), trigger="holes")
                 return
             source = self._meet(address, time, stranger=bool(hint))
             if source is None:
+                self._note("package:refused", source=address, **which([wire_id]), trigger="room")
                 return
         if not source.who.hint and time - source.heard >= MEMORY and not self._continues(source, wire_id):
             self._restart(source)
@@ -232,6 +240,8 @@ class Receiving:
             return None
         if stranger and self._identity is not None:
             source.who.retire(time)
+        self._note_gone()
+        self._note("peer:first_seen", source=address)
         return source
 
     def _introduced(self, address: Address, datagram: bytes, time: float) -> None:
@@ -258,6 +268,7 @@ class Receiving:
             source.echo = pack_echo(source.who.hint, mark_of(identity, series), by)
         if verdict is Verdict.RESTARTED:
             self.to_usender.append(Restarted(address, mark_of(identity)))
+            self._note("peer:restarted", source=address, trigger="introduction")
         self._confirm(address, source.echo, (), time, urgent=not source.who.takes_chosen)
 
     def _refuse(self, address: Address, hint: int) -> None:
@@ -281,6 +292,7 @@ class Receiving:
         source.old_at = inf
         if told:
             self.to_usender.append(Restarted(address, by))
+            self._note("peer:restarted", source=address, trigger="numbering")
 
     @staticmethod
     def _is_too_old(source: Source, wire_id: int, time: float) -> bool:
@@ -315,11 +327,13 @@ class Receiving:
         if number < expected and number not in holes:
             self.duplicates += 1
             source.duplicates += 1
+            self._note("package:duplicated", source=package.source, **which([number]))
             self._confirm(package.source, source.echo, (wire_id,), package.time, urgent=True)
             return
         skipped = range(expected, number)
         if skipped and len(holes) + len(skipped) > self._most_holes(len(skipped)):
             self.refused += 1
+            self._note("package:refused", source=package.source, **which([number]), trigger="holes")
             if source.echo:
                 # No packhorse stack goes so far. Its base may be that of our former life, so it should hear of the present one.
                 self._confirm(package.source, source.echo, (), package.time, urgent=True)
@@ -328,6 +342,7 @@ class Receiving:
         keep = package.reliability is Reliability.SEMI_ORDERED and number > lowest
         if keep and len(source.kept) >= (MAX_KEPT if self._sources.kept < ALL_KEPT else FEW):
             self.refused += 1
+            self._note("package:refused", source=package.source, **which([number]), trigger="kept")
             return
         urgent = bool(skipped) or number < expected
         if number >= expected:
@@ -338,6 +353,8 @@ class Receiving:
             del holes[number]
             self._sources.holes -= 1
             source.old, source.getting_old = min(source.old, number), min(source.getting_old, number)
+        if self.notes is not None:
+            self.notes += taken([package], [number], kept=keep)
         if keep:
             source.kept[number] = package
             heapq.heappush(source.kept_order, number)
@@ -357,8 +374,21 @@ class Receiving:
         order = source.kept_order
         end = next(iter(source.holes), source.next or 0)
         while order and order[0] < end:
-            self.to_user.append(source.kept.pop(heapq.heappop(order)))
+            number = heapq.heappop(order)
+            package = source.kept.pop(number)
+            self.to_user.append(package)
             self._sources.kept -= 1
+            if self.notes is not None:
+                self.notes += taken([package], [number])[1:]
+
+    def _note_gone(self) -> None:
+        for address, trigger in self._sources.gone:
+            self._note("peer:forgotten", source=address, trigger=trigger)
+        self._sources.gone.clear()
+
+    def _note(self, event: str, **fields: Any) -> None:
+        if self.notes is not None:
+            self.notes.append((event, fields))
 
     def _confirm(self, source: Address, echo: int, ids: Sequence[int], time: float, *, urgent: bool) -> None:
         run = self.to_confirmer[-1] if self.to_confirmer else None

@@ -123,9 +123,15 @@ class MeasuredRecovery(Recovery):
         numbers: list[int] = []
         if self._judge_at is not None and now >= self._judge_at:
             self._judge(now, numbers)
+        overtaken = len(numbers)
         oldest = self._oldest()
         if oldest is not None and now >= self._timeout_at(oldest):
+            again = "probe" if self._backoff else "timeout"
             self._time_out(now, numbers)
+            late = len(numbers) - overtaken
+        else:
+            again, late = "timeout", 0
+        extra: list[tuple[str, int]] = []
         while self._twins and self._twins[0][0] <= now:
             _, number, round_serial = heapq.heappop(self._twins)
             copies = self._copies.get(number)
@@ -136,6 +142,8 @@ class MeasuredRecovery(Recovery):
                 copies.copies += 1
                 self._order.append(Run(number, copies.serial, number + 1, now))
                 numbers.append(number)
+                extra.append(("twin" if copies.lost else "eager", 1))
+        self.triggers = (("overtaken", overtaken), (again, late), *extra)
         return numbers
 
     def deadline(self) -> float | None:

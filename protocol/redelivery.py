@@ -48,7 +48,7 @@ from .messages import (
     Revive,
     Sent,
 )
-from .notes import Note
+from .notes import Note, resent, which
 from .numbering import WINDOW
 from .packages import OutPackage
 from .policy import ResendPolicy
@@ -197,7 +197,9 @@ class Redelivery:
         peer.phase = _Phase.ACTIVE
         peer.room.close(peer.recovery.next, revive.before)
         self.pending += len(peer.recovery.unconfirmed)
-        self._send_again(revive.target, peer, peer.recovery.revive(now), now)
+        self._note("peer:revived", target=revive.target, pending=len(peer.recovery.unconfirmed))
+        numbers = peer.recovery.revive(now)
+        self._send_again(revive.target, peer, numbers, now, [("revived", len(numbers))])
         self._grant(revive.target, peer, now)
         if self._given_up:
             self._fail(revive.target, peer, FailureReason.CLOSED)
@@ -252,9 +254,13 @@ class Redelivery:
         peer.heard = max(peer.heard, now)
         unconfirmed, in_flight = recovery.unconfirmed, recovery.in_flight
         before = len(unconfirmed)
+        fresh = [] if self.notes is None else [number for number in numbers if number in unconfirmed]
+        window = peer.room.controller.window
         news, round_trip = recovery.confirmed(numbers, now)
         if news:
             peer.room.controller.confirmed(news, in_flight, round_trip, now)
+        if fresh:
+            self._note_confirmed(confirmed.source, peer, fresh, round_trip, window)
         if peer.phase is not _Phase.FAILED:
             self.pending -= before - len(unconfirmed)
         self._grant(confirmed.source, peer, now)
@@ -269,7 +275,7 @@ class Redelivery:
             self.to_usender.append(Acknowledged(target, known.series, known.hint, known.by or 0))
             if not numbers and peer.phase is _Phase.ACTIVE:
                 # It takes nothing that was sent with our own hint, or all of that was lost.
-                self._send_again(target, peer, peer.recovery.not_taken(NOT_TAKEN, confirmed.time), confirmed.time)
+                self._send_not_taken(target, peer, confirmed.time)
         elif answer is Answer.STRANGER:
             self._begin_anew(target, peer, known)
         elif answer is Answer.LATE:
@@ -287,7 +293,7 @@ class Redelivery:
             self._begin_anew(target, peer, peer.introducing)
         elif answer is Answer.LOST and peer.phase is _Phase.ACTIVE:
             peer.heard = max(peer.heard, now)
-            self._send_again(target, peer, peer.recovery.not_taken(NOT_TAKEN, now), now)
+            self._send_not_taken(target, peer, now)
             self._set_timer(target, peer)
 
     def _begin_anew(self, target: Address, peer: _Peer, known: Introducing) -> None:
@@ -335,6 +341,7 @@ class Redelivery:
         if peer.phase is _Phase.FAILING or (peer.phase is _Phase.ACTIVE and peer.recovery.unconfirmed):
             return now + self._memory
         del self._peers[target]
+        self._note("peer:forgotten", target=target, trigger="silence")
         self.to_usender.append(Expired(target, peer.life, peer.recovery.next))
         return None
 
@@ -363,7 +370,7 @@ class Redelivery:
         if recovery.lost > lost:
             self.lost += recovery.lost - lost
             peer.room.controller.lost(recovery.lost - lost, now)
-        self._send_again(target, peer, numbers, now)
+        self._send_again(target, peer, numbers, now, recovery.triggers)
 
     def _silent_at(self, peer: _Peer) -> float:
         """Return when a peer that stays silent will have failed."""
@@ -416,6 +423,28 @@ class Redelivery:
 
     # Inner steps.
 
+    def _note(self, event: str, **fields: Any) -> None:
+        if self.notes is not None:
+            self.notes.append((event, fields))
+
+    def _note_confirmed(
+        self, target: Address, peer: _Peer, numbers: list[int], round_trip: float | None, window: float
+    ) -> None:
+        known, now = peer.recovery.round_trip, peer.room.controller.window
+        measured = {} if round_trip is None else {"rtt": round_trip}
+        self._note("recovery:package_confirmed", target=target, **which(numbers), **measured)
+        if round_trip is not None and known.smoothed is not None:
+            self._note(
+                "recovery:rtt_updated",
+                target=target,
+                latest=round_trip,
+                smoothed=known.smoothed,
+                minimum=known.minimum,
+                timeout=known.timeout,
+            )
+        if now != window:
+            self._note("recovery:window_updated", target=target, window=now, in_flight=peer.recovery.in_flight)
+
     def _meet(self, target: Address, life: int, first: int, now: float, by: Sent | Revive | None = None) -> _Peer:
         peer = _Peer(
             life,
@@ -430,9 +459,17 @@ class Redelivery:
         self._ageing.add((target, peer), now + self._memory)
         return peer
 
-    def _send_again(self, target: Address, peer: _Peer, numbers: list[int], now: float) -> None:
+    def _send_not_taken(self, target: Address, peer: _Peer, now: float) -> None:
+        numbers = peer.recovery.not_taken(NOT_TAKEN, now)
+        self._send_again(target, peer, numbers, now, [("refused", len(numbers))])
+
+    def _send_again(
+        self, target: Address, peer: _Peer, numbers: list[int], now: float, triggers: Sequence[tuple[str, int]]
+    ) -> None:
         if not numbers:
             return
+        if self.notes is not None:
+            self.notes += resent(target, numbers, triggers)
         peer.sent = now
         known = peer.introducing
         if known is not None and (ahead := known.ahead(now)):
@@ -440,7 +477,8 @@ class Redelivery:
         for start in range(0, len(numbers), MAX_RUN):
             part = numbers[start : start + MAX_RUN]
             run = [peer.recovery.unconfirmed[number] for number in part]
-            self.to_dsender.append(Datagrams(target, run if known is None else known.with_hint(part, run)))
+            told = () if self.notes is None else part
+            self.to_dsender.append(Datagrams(target, run if known is None else known.with_hint(part, run), told))
         self.resent += len(numbers)
         peer.resent += len(numbers)
 
@@ -469,6 +507,9 @@ class Redelivery:
             self.pending -= len(unconfirmed)
         peer.phase = _Phase.FAILED
         packages: list[OutPackage] = []
+        numbers = [number for number in sorted(unconfirmed | peer.recovery.held) if number not in reported]
+        if numbers:
+            self._note("package:given_up", target=target, **which(numbers), trigger=peer.reason.value)
         for number, datagram in sorted((unconfirmed | peer.recovery.held).items()):
             if number not in reported:
                 reported[number] = None

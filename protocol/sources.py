@@ -71,6 +71,7 @@ class Sources(dict[Address, Source]):
         kept: how many packages are kept of all of them; whoever keeps one counts it.
         holes: how many holes all of them have, likewise.
         evicted: how many idle ones were forgotten for others so far.
+        gone: those that were forgotten, and why, for whoever takes note of it.
     """
 
     def __init__(self, max_peers: int) -> None:
@@ -78,6 +79,7 @@ class Sources(dict[Address, Source]):
         self.kept = 0
         self.holes = 0
         self.evicted = 0
+        self.gone: list[tuple[Address, str]] = []
         self._max_peers = max_peers
         self._recent: Ageing[Address] = Ageing()
         """Sources by when they may be silent for `TOO_OLD`."""
@@ -133,7 +135,7 @@ class Sources(dict[Address, Source]):
             return forget_at
         if source.kept:
             return now + MEMORY + MARGIN
-        self._remove(address, source)
+        self._remove(address, source, "silence")
         return None
 
     def _make_room(self, now: float) -> bool:
@@ -153,12 +155,13 @@ class Sources(dict[Address, Source]):
             elif first[0] != forget_at:  # something came since
                 self._silent.add(address, forget_at)
             else:
-                self._remove(address, source)
+                self._remove(address, source, "room")
                 self.evicted += 1
                 return True
         return False
 
-    def _remove(self, address: Address, source: Source) -> None:
+    def _remove(self, address: Address, source: Source, why: str) -> None:
         self.kept -= len(source.kept)
         self.holes -= len(source.holes)
         del self[address]
+        self.gone.append((address, why))

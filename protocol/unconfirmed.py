@@ -85,6 +85,7 @@ class Recovery:
         in_flight: bytes of what is unconfirmed.
         round_trip: what is known of the round-trip time.
         lost: how many packages were judged lost so far.
+        triggers: why `due` has returned what it returned last: reasons, each for so many numbers.
     """
 
     __slots__ = (
@@ -99,6 +100,7 @@ class Recovery:
         "oldest",
         "reported",
         "round_trip",
+        "triggers",
         "unconfirmed",
     )
 
@@ -110,6 +112,7 @@ class Recovery:
         self.in_flight = 0
         self.round_trip = RoundTrip()
         self.lost = 0
+        self.triggers: Sequence[tuple[str, int]] = ()
         self._serial = 0
         self._runs: list[Run] = []
         self._firsts: list[int] = []

@@ -77,8 +77,8 @@ class StatsServer:
                 self._serve(lambda connection=connection: self._answer(connection))  # type: ignore[misc] # bound early
 
     def _answer(self, connection: socket.socket) -> None:
-        connection.settimeout(LONGEST_WAIT)
         with contextlib.suppress(OSError, Closed), connection:
+            connection.settimeout(LONGEST_WAIT)
             while connection.recv(1024):
                 connection.sendall(json.dumps(self._stats().as_dict()).encode() + b"\n")
         self._open.discard(connection)
