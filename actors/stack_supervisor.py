@@ -35,7 +35,7 @@ from ..protocol.sources import MAX_PEERS
 from . import wiring
 from .assembly import NodeSpec, Parts, assemble
 from .children import Child, Demand, Status
-from .childspec import seconds
+from .childspec import how_many, seconds
 from .clock import SYSTEM_CLOCK, Clock
 from .context import with_context
 from .handles import LINGER, ConnErrorReceiver, PackageReceiver, PackageSender, StackCore
@@ -94,8 +94,7 @@ class StackSupervisor(Supervisor):
         inline: whether a node that has just been woken may handle a batch for dsender or ureceiver in their place while they sleep, which
             spares waking one more thread. False for every batch in its own node's thread.
         hang_after: seconds without progress after which a node at work counts as hung; None: never.
-        max_peers: from how many addresses reliable packages are known at a time. For one more the peer is forgotten that was idle longest;
-            if none is idle, what comes from a new address is not taken (protocol/README.md, "Strangers"). A peer that is known takes 1 KB.
+        max_peers: from how many addresses reliable packages are known at a time, 1 KB each (protocol/README.md, "Strangers").
         trace_sample: debug events tell only of packages whose id is a multiple of this, so that tracing costs little. Both ends
             tell of the same packages then.
         trace_peers: debug events tell only of packages for or from these addresses; None: of all.
@@ -134,10 +133,7 @@ class StackSupervisor(Supervisor):
         self._stack = f"stack-{number}"
         if hang_after is not None and not seconds("hang_after", hang_after):
             raise ValueError("hang_after must be more than 0 seconds; None switches it off")
-        if not isinstance(max_peers, int) or isinstance(max_peers, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - a public edge
-            raise TypeError(f"max_peers is a number of peers, an int, not {max_peers!r}")
-        if max_peers < 1:
-            raise ValueError(f"max_peers is at least 1, not {max_peers}")
+        max_peers = how_many("max_peers", max_peers)
         peers = None if trace_peers is None else [normalized(peer) for peer in trace_peers]
         self.journal = Journal(choose_logger(logger), clock, sample=trace_sample, peers=peers)
         transport = UdpTransport(host, port, offload=offload) if transport is None else transport
