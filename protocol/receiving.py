@@ -164,7 +164,8 @@ class Receiving:
     def tick(self, now: float) -> None:
         """Forget sources that were silent for long."""
         self._sources.tick(now)
-        self._note_gone()
+        if self._sources.gone:
+            self._note_gone()
 
     def peers(self) -> list[tuple[Address, dict[str, Any]]]:
         """Return what came from each source. May be called from another thread."""
