@@ -3,7 +3,7 @@
 The rules:
 
 - a name is `category:event`, the event in the past tense, after qlog;
-- package events describe *runs*, since packages travel in runs: `id` (24 bits, as on the wire) of the first and `count` of
+- package events describe *runs*, since packages travel in runs: `id` (the low 24 bits of its number, which is what confirmations list) of the first and `count` of
   consecutive ones, or `ids` where they are not consecutive. Where packages of a run differ in something, that field is a list;
 - `target` (where to) and `source` (where from) are addresses as `host:port` or `[host]:port`, or as lists that begin with host and
   port. With the logging stack's own `address` they join the logs of both ends by (source, target, id);
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["COMMON", "EVENTS", "Event", "Field", "markdown", "names_in", "problems"]
+__all__ = ["COMMON", "EVENTS", "Event", "Field", "fields_of", "markdown", "names_in", "problems", "rewritten"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,18 @@ COMMON: Final = (
     Field("generation", "number", "its incarnation, from 0", optional=True),
 )
 
-ID: Final = Field("id", "24 bits", "id of the first package", optional=True)
+ID: Final = Field("id", "24 bits", "number of the first package, low bits", optional=True)
 IDS: Final = Field("ids", "list of 24 bits", "their ids, if not consecutive", optional=True)
 COUNT: Final = Field("count", "packages", "how many")
 TARGET: Final = Field("target", "address", "where to")
 SOURCE: Final = Field("source", "address", "where from")
 RELIABILITY: Final = Field("reliability", "name", "unreliable, unordered or semi_ordered, in lower case; or a list")
 SIZE: Final = Field("size", "bytes", "of the payload; or a list")
+
+CAUSE: Final = (
+    Field("exc_info", "exception", "the cause", optional=True),
+    Field("exception", "text", "the cause, as structlog renders it", optional=True),
+)
 
 
 def _maybe(field: Field) -> Field:
@@ -114,7 +119,7 @@ EVENTS: Final[dict[str, Event]] = {
         Event(
             "transport:datagram_sent",
             "debug",
-            (TARGET, COUNT, RELIABILITY, Field("bytes", "bytes", "of all the datagrams")),
+            (TARGET, COUNT, _maybe(RELIABILITY), Field("bytes", "bytes", "of all the datagrams")),
             "the system took datagrams of packages",
             "always",
         ),
@@ -159,7 +164,7 @@ EVENTS: Final[dict[str, Event]] = {
         # A package, at its receiver.
         Event("package:received", "debug", (SOURCE, COUNT, RELIABILITY, SIZE), "new packages arrived", "always"),
         Event("package:kept", "debug", (SOURCE, COUNT), "they wait for earlier ones that are missing", "always"),
-        Event("package:delivered", "debug", (SOURCE, COUNT, RELIABILITY), "handed to the user", "always"),
+        Event("package:delivered", "debug", (SOURCE, COUNT, _maybe(RELIABILITY)), "handed to the user", "always"),
         Event("package:duplicated", "debug", (SOURCE, COUNT), "they had arrived before; confirmed again", "always"),
         Event(
             "package:refused",
@@ -171,7 +176,7 @@ EVENTS: Final[dict[str, Event]] = {
         Event(
             "package:dropped",
             "debug",
-            (_maybe(SOURCE), _maybe(TARGET), COUNT, _trigger("backlog", "socket", "poisoned")),
+            (_maybe(SOURCE), _maybe(TARGET), COUNT, _maybe(RELIABILITY), _trigger("backlog", "socket", "poisoned")),
             "not delivered: the user does not receive; the socket is full (unreliable only); its node crashed over it",
             "maybe",
         ),
@@ -240,7 +245,7 @@ EVENTS: Final[dict[str, Event]] = {
             (TARGET, Field("pending", "packages", "that go first")),
             "sent to again after a failure",
         ),
-        Event("peer:restarted", "warning", (SOURCE, _trigger("silence", "numbering")), "it began its numbering anew"),
+        Event("peer:restarted", "info", (SOURCE,), "it was started anew, as its identity or its numbering tells"),
         Event(
             "peer:forgotten",
             "info",
@@ -255,8 +260,7 @@ EVENTS: Final[dict[str, Event]] = {
             "error",
             (
                 Field("phase", "name", "where: start, handling or stop"),
-                Field("exc_info", "exception", "the cause", optional=True),
-                Field("exception", "text", "the cause, as structlog renders it", optional=True),
+                *CAUSE,
             ),
             "it ended otherwise",
         ),
@@ -287,6 +291,13 @@ EVENTS: Final[dict[str, Event]] = {
             (Field("depth", "messages", "that wait"), Field("lasted", "seconds", "since it was full")),
             "who feeds it goes on",
         ),
+        Event(
+            "actor:state_renewed",
+            "warning",
+            (Field("peer", "address", "whose, or null for all", optional=True), Field("trigger", "text", "why")),
+            "a node that goes on crashing goes on with a new state",
+        ),
+        Event("actor:state_lost", "error", CAUSE, "its state could not be renewed"),
         Event("actor:left_behind", "error", (), "it did not end in time; fenced off, its thread a daemon"),
         # The stack.
         Event(
@@ -307,25 +318,25 @@ EVENTS: Final[dict[str, Event]] = {
         Event(
             "stack:failed",
             "error",
-            (
-                Field("exc_info", "exception", "the cause", optional=True),
-                Field("exception", "text", "the cause, as structlog renders it", optional=True),
-            ),
+            CAUSE,
             "a node crashed too often; every handle raises StackFailed",
         ),
         Event(
             "stack:crashed",
             "error",
-            (
-                Field("exc_info", "exception", "the cause", optional=True),
-                Field("exception", "text", "the cause, as structlog renders it", optional=True),
-            ),
+            CAUSE,
             "the supervisor itself crashed",
         ),
         Event("stack:abandoned", "warning", (Field("trigger", "text", "why"),), "nobody holds it any more; it closes"),
     )
 }
 """Every event by its name, in the order of EVENTS.md."""
+
+
+def rewritten(text: str) -> str:
+    """Return the text of EVENTS.md with both of its tables made anew."""
+    tables = iter(markdown())
+    return re.sub(r"(?:^\|.*\n)+", lambda _: next(tables), text, flags=re.MULTILINE)
 
 
 def fields_of(event: Event) -> tuple[Field, ...]:

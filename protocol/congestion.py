@@ -28,7 +28,6 @@ controller's rate.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from math import inf
 from typing import Final, Protocol
@@ -104,13 +103,31 @@ class Controller(Protocol):
 
 
 class DelayController:
-    """Reacts to queueing delay; see the module's rules."""
+    """Reacts to queueing delay; see the module's rules. Each peer has one, so it takes little memory."""
+
+    __slots__ = (
+        "_delay",
+        "_delayed_since",
+        "_draining",
+        "_heard_at",
+        "_look_at",
+        "_lossy_until",
+        "_lost",
+        "_outage_ended",
+        "_round_began",
+        "_shrunk_at",
+        "_smallest",
+        "_smoothed",
+        "_starting",
+        "_used",
+        "window",
+    )
 
     def __init__(self) -> None:
         self.window = float(INITIAL)
         self._starting = True
         self._smoothed = 0.0
-        self._smallest: deque[tuple[float, float]] = deque()
+        self._smallest: list[tuple[float, float]] = []
         """(time, smoothed round trip), ascending in both: the candidates for the smallest in memory."""
         self._delay = 0.0
         """Queueing delay as a share of what is noise."""
@@ -218,7 +235,7 @@ class DelayController:
             smallest.pop()
         smallest.append((now, self._smoothed))
         while smallest[0][0] < now - PATH_MEMORY:
-            smallest.popleft()
+            del smallest[0]
         path = smallest[0][1]
         self._delay = (self._smoothed - path) / max(NOISE, path * NOISE_SHARE)
         self._delayed_since = min(self._delayed_since, now) if self._delay >= 1 else inf

@@ -5,20 +5,20 @@ from __future__ import annotations
 import platform
 import signal
 import sys
-from collections.abc import Callable
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from packhorse import MAX_PAYLOAD, Reliability
 from packhorse.actors.wiring import mermaid
 
-from .run import Problem, parse_address, parse_probability, parse_seconds
-
-T = TypeVar("T")
+from .options import exit_with as _exit
+from .options import given as _given
+from .run import parse_address, parse_probability, parse_seconds
+from .trace_command import trace
 
 __all__ = ["run"]
 
@@ -44,26 +44,6 @@ def run() -> int:
 
 def _terminate(number: int, _: Any) -> NoReturn:
     sys.exit(128 + number)
-
-
-def _exit(command: Callable[[], int]) -> NoReturn:
-    try:
-        status = command()
-    except Problem as problem:
-        typer.secho(f"packhorse: {problem}", fg="red", err=True)
-        status = 1
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        status = 128 + signal.SIGINT
-    raise typer.Exit(status)
-
-
-def _given(parse: Callable[[str], T], text: str, name: str) -> T:
-    """Parse what was given, or say what is wrong with it as typer does."""
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=name) from error
 
 
 def _version(wanted: bool) -> None:
@@ -365,6 +345,9 @@ def link(
         "queue": queue,
     }
     _exit(lambda: link((host, listen), *target, seed=seed, options=options))
+
+
+app.command()(trace)
 
 
 @app.command()
