@@ -5,7 +5,7 @@ VENV := .venv-dev
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types diagram events ci clean
+.PHONY: help demo test fuzz lint format types diagram events ci clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,6 +21,11 @@ demo: $(VENV)/installed ## send a file through a lossy link between two processe
 
 test: $(VENV)/installed ## run the tests; make test ARGS=tests/protocol for some of them
 	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(VENV)/installed ## look for input that does harm; make fuzz ARGS=-max_total_time=600
+	$(BIN)/pip install -q --group fuzz
+	cd $(VENV) && bin/python ../tests/fuzz/fuzz_messages.py -runs=100000 $(ARGS)
+	cd $(VENV) && bin/python ../tests/fuzz/fuzz_datagrams.py -runs=10000 $(ARGS)
 
 lint: $(VENV)/installed ## check style
 	$(BIN)/ruff check

@@ -62,6 +62,7 @@ class Parts:
     random: Callable[[], float]
     hang_after: float | None
     inline: bool
+    max_peers: int
     identity: int | None
 
 
@@ -152,9 +153,13 @@ def assemble(
             lambda: Redelivery(parts.resend, parts.random, controller=parts.controller, identity=parts.identity),
             {"errors": errors},
         ),
-        "confirmer": (Confirmer, lambda: Confirmations(parts.confirm), {}),
+        "confirmer": (Confirmer, lambda: Confirmations(parts.confirm, max_peers=parts.max_peers), {}),
         "dreceiver": (DReceiver, _no_state, {"transport": transport}),
-        "ureceiver": (UReceiver, lambda: Receiving(parts.identity), {"packages": packages, "policy": parts.confirm}),
+        "ureceiver": (
+            UReceiver,
+            lambda: Receiving(parts.identity, max_peers=parts.max_peers),
+            {"packages": packages, "policy": parts.confirm},
+        ),
         "sreceiver": (SReceiver, _no_state, {}),
     }
     specs: dict[str, NodeSpec] = {}

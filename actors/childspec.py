@@ -18,7 +18,7 @@ from .supervised import Birth, PlainInbox, SupervisedActor
 if TYPE_CHECKING:
     from .clock import Clock
 
-__all__ = ["AutoShutdown", "Backoff", "ChildSpec", "Restart", "Strategy", "one_of", "seconds"]
+__all__ = ["AutoShutdown", "Backoff", "ChildSpec", "Restart", "Strategy", "how_many", "one_of", "seconds"]
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -184,3 +184,12 @@ def seconds(what: str, value: object) -> float:
     if not 0 <= value < math.inf:
         raise ValueError(f"{what} is at least 0 seconds and finite, not {value!r}")
     return float(value)
+
+
+def how_many(what: str, value: object) -> int:
+    """Return a number of things, at least one, or raise TypeError or ValueError that says what is wrong with it."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} is a whole number, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{what} is at least 1, not {value!r}")
+    return value

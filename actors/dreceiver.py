@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["DReceiver", "by_kind", "kind_of"]
 
 ROOM: Final = 4096
-"""Packages that may wait for ureceiver, and receives that may wait for sreceiver, before more are dropped."""
+"""Packages that may wait for ureceiver before more are dropped; for sreceiver as many receives, times the datagrams of the one that comes."""
 
 RECEIVES: Final = 16
 """Receives in a row before what they brought is handed on."""
@@ -128,9 +128,11 @@ class DReceiver(Node[None]):
             self._packages.clear()
         if self._controls:
             self._counters["datagrams"] += sum([received.count for received in self._controls])
-            room = max(0, ROOM - len(self._sreceiver))
-            self._sreceiver.put_all(self._controls[:room])
-            self._no_room(self._controls[room:])
+            waiting = len(self._sreceiver)
+            fitting = [one for place, one in enumerate(self._controls, waiting) if place * one.count < ROOM]
+            self._sreceiver.put_all(fitting)
+            if len(fitting) < len(self._controls):
+                self._no_room([one for place, one in enumerate(self._controls, waiting) if place * one.count >= ROOM])
             self._controls.clear()
 
     def _offer(self, packages: list[Received], ureceiver: Mailbox) -> None:

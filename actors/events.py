@@ -169,8 +169,8 @@ EVENTS: Final[dict[str, Event]] = {
         Event(
             "package:refused",
             "debug",
-            (SOURCE, COUNT, _trigger("holes", "kept")),
-            "neither delivered nor confirmed: too much is missing, or kept, already",
+            (SOURCE, COUNT, _trigger("holes", "kept", "room")),
+            "neither delivered nor confirmed: too much is missing, or kept, or too many sources are known already",
             "always",
         ),
         Event(
@@ -247,7 +247,10 @@ EVENTS: Final[dict[str, Event]] = {
         ),
         Event("peer:restarted", "info", (SOURCE,), "it was started anew, as its identity or its numbering tells"),
         Event(
-            "peer:forgotten", "info", (_maybe(SOURCE), _maybe(TARGET), _trigger("silence", "user")), "its state is gone"
+            "peer:forgotten",
+            "info",
+            (_maybe(SOURCE), _maybe(TARGET), _trigger("silence", "room", "user")),
+            "its state is gone",
         ),
         # Actors.
         Event("actor:started", "info", (), "an incarnation of a node began"),

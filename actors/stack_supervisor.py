@@ -31,10 +31,11 @@ from ..protocol.errors import Closed, StackFailed
 from ..protocol.identity import make_identity
 from ..protocol.packages import normalized
 from ..protocol.policy import ConfirmPolicy, ResendPolicy
+from ..protocol.sources import MAX_PEERS
 from . import wiring
 from .assembly import NodeSpec, Parts, assemble
 from .children import Child, Demand, Status
-from .childspec import seconds
+from .childspec import how_many, seconds
 from .clock import SYSTEM_CLOCK, Clock
 from .context import with_context
 from .handles import LINGER, ConnErrorReceiver, PackageReceiver, PackageSender, StackCore
@@ -93,6 +94,7 @@ class StackSupervisor(Supervisor):
         inline: whether a node that has just been woken may handle a batch for dsender or ureceiver in their place while they sleep, which
             spares waking one more thread. False for every batch in its own node's thread.
         hang_after: seconds without progress after which a node at work counts as hung; None: never.
+        max_peers: from how many addresses reliable packages are known at a time, 1 KB each (protocol/README.md, "Strangers").
         trace_sample: debug events tell only of packages whose id is a multiple of this, so that tracing costs little. Both ends
             tell of the same packages then.
         trace_peers: debug events tell only of packages for or from these addresses; None: of all.
@@ -101,7 +103,7 @@ class StackSupervisor(Supervisor):
 
     Raises:
         OSError: the port is taken or the address is not ours.
-        TypeError, ValueError: host and port are no address.
+        TypeError, ValueError: host and port are no address, or an option is no number that it may be.
     """
 
     _fixed: ClassVar[bool] = True
@@ -122,6 +124,7 @@ class StackSupervisor(Supervisor):
         offload: bool = True,
         inline: bool = True,
         hang_after: float | None = HANG_AFTER,
+        max_peers: int = MAX_PEERS,
         trace_sample: int = 1,
         trace_peers: Collection[Address] | None = None,
         trace_context: Collection[str] = (),
@@ -130,6 +133,7 @@ class StackSupervisor(Supervisor):
         self._stack = f"stack-{number}"
         if hang_after is not None and not seconds("hang_after", hang_after):
             raise ValueError("hang_after must be more than 0 seconds; None switches it off")
+        max_peers = how_many("max_peers", max_peers)
         peers = None if trace_peers is None else [normalized(peer) for peer in trace_peers]
         self.journal = Journal(choose_logger(logger), clock, sample=trace_sample, peers=peers)
         transport = UdpTransport(host, port, offload=offload) if transport is None else transport
@@ -158,6 +162,7 @@ class StackSupervisor(Supervisor):
             random=random,
             hang_after=hang_after,
             inline=inline,
+            max_peers=max_peers,
             identity=make_identity(_identity_source(random), number) if identity else None,
         )
         self._nodes, make_core = assemble(parts)

@@ -112,3 +112,5 @@ class UReceiver(Node[Receiving]):
         counters["duplicates"] = state.duplicates
         counters["refused"] = state.refused
         counters["kept"] = state.kept
+        counters["evicted"] = state.evicted
+        counters["turned_away"] = state.turned_away

@@ -31,6 +31,13 @@ class Ageing(Generic[K]):
         """Return when `collect` has something to do next, or None."""
         return self._heap[0][0] if self._heap else None
 
+    def pop(self) -> tuple[float, K] | None:
+        """Take out the key that is to be looked at first, and return that time with it; None if there is none."""
+        if not self._heap:
+            return None
+        look_at, _, key = heapq.heappop(self._heap)
+        return look_at, key
+
     def collect(self, now: float, look: Callable[[K], float | None]) -> None:
         """Ask `look` about each key whose time has come: it returns when to look again, or None to forget it."""
         while self._heap and self._heap[0][0] <= now:

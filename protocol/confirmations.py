@@ -7,6 +7,7 @@ The rules (protocol/README.md has them in full):
   one is urgent;
 - what was confirmed within the last `ConfirmPolicy.repeat` seconds is confirmed once more in spare room, up to 32 ids behind the
   fresh ones: so the loss of a control datagram seldom makes a sender send again;
+- at most `max_peers` wait, and as many are remembered; with one more the oldest is confirmed at once, or no longer remembered;
 - ids of different numberings of a source, which their *echo* tells, never share a datagram (see `identity`). An introduction is
   acknowledged by an echo alone if no ids come along;
 - a control datagram holds 168 ids. More are cut from the newest end, so that the newest datagram goes first, as in
@@ -15,7 +16,6 @@ The rules (protocol/README.md has them in full):
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +23,7 @@ from .header import MAX_CONFIRMED, pack_confirmation
 from .identity import refusal
 from .messages import Datagrams, Refuse, StillHere, ToConfirm
 from .notes import Note, which
+from .sources import MAX_PEERS
 
 if TYPE_CHECKING:
     from .address import Address
@@ -47,12 +48,17 @@ class _Recent:
     """Runs of ids that were confirmed lately, the last one last."""
 
     echo: int
-    runs: deque[tuple[float, list[int]]] = field(default_factory=deque[Any])
+    runs: list[tuple[float, list[int]]] = field(default_factory=list[Any])
+    """No deque, an empty one of which takes 600 bytes."""
     count: int = 0
 
 
 class Confirmations:
     """Collects ids per source and makes control datagrams of them.
+
+    Args:
+        policy: when to confirm.
+        max_peers: of how many sources ids may wait, or be remembered, at a time.
 
     Attributes:
         to_dsender: control datagrams to send.
@@ -61,10 +67,11 @@ class Confirmations:
 
     notes: list[Note] | None = None
 
-    def __init__(self, policy: ConfirmPolicy) -> None:
+    def __init__(self, policy: ConfirmPolicy, *, max_peers: int = MAX_PEERS) -> None:
         self.to_dsender: list[Datagrams] = []
         self.confirmed = 0
         self._policy = policy
+        self._max_peers = max_peers
         self._waiting: dict[Address, _Waiting] = {}  # oldest first
         self._due: dict[Address, None] = {}
         self._recent: dict[Address, _Recent] = {}
@@ -76,6 +83,10 @@ class Confirmations:
             self._confirm(message.source, message.time)
             waiting = None
         if waiting is None:
+            if len(self._waiting) >= self._max_peers:
+                oldest = next(iter(self._waiting))
+                self._confirm(oldest, message.time)
+                self._due.pop(oldest, None)
             waiting = self._waiting[message.source] = _Waiting(message.time, message.echo)
         waiting.ids += message.ids
         if (message.urgent and self._policy.urgent) or len(waiting.ids) >= self._policy.count:
@@ -138,10 +149,10 @@ class Confirmations:
         runs.append((now, fresh[-REPEATED:]))
         recent.count += min(len(fresh), REPEATED)
         while recent.count - len(runs[0][1]) >= REPEATED:
-            recent.count -= len(runs.popleft()[1])
+            recent.count -= len(runs.pop(0)[1])
         while True:  # those out of use, which are the first in order, need no memory
             oldest, known = next(iter(self._recent.items()))
-            if known.runs[-1][0] + self._policy.repeat >= now:
+            if known.runs[-1][0] + self._policy.repeat >= now and len(self._recent) <= self._max_peers:
                 break
             del self._recent[oldest]
         return again[: min(room, REPEATED)]

@@ -14,61 +14,39 @@ The rules (protocol/README.md has them in full):
   `MEMORY` and then start at 0, so within the margin what would be a duplicate or refused begins a new numbering;
 - packages belong to a numbering that was introduced, which their hint tells (see `identity`): one with a hint that nobody knows is not
   taken. A new introduction begins a new numbering; by another life than the one before it is a restart, which is told;
-- of a source without hints, a duplicate that first came over `TOO_OLD` ago is the first package after a restart.
+- of a source without hints, a duplicate that first came over `TOO_OLD` ago is the first package after a restart;
+- how many sources are known at a time, and who makes room for a stranger, says `sources`. Who is turned away is not delivered, not confirmed,
+  not remembered;
+- all sources together may have so many holes and kept packages. Beyond that each may still have a `FEW`.
 """
 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from .ageing import Ageing
 from .header import CONTROL, HEADER_SIZE, ID_MASK, Reliability, ids_of_run, unpack_header, unwrap
 from .identity import HINT_BITS, NOBODY, Acquaintance, Verdict, base_of, mark_of, pack_echo, read_introduction
 from .messages import Received, Refuse, Restarted, ToConfirm
 from .notes import Note, taken, which
 from .packages import InPackage
 from .redelivery import MEMORY
+from .sources import MAX_PEERS, TOO_OLD, Source, Sources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .address import Address
 
-__all__ = ["MARGIN", "MAX_HOLES", "MAX_KEPT", "Receiving"]
+__all__ = ["MAX_HOLES", "MAX_KEPT", "Receiving"]
 
 MAX_HOLES: Final = 1024
 MAX_KEPT: Final = 1024
-MARGIN: Final = 60.0
-"""Seconds by which the receiving half outlives the sending half: as long as a package may stay unconfirmed."""
-TOO_OLD: Final = 120.0
-"""Seconds after which no package is sent again: every one has failed by 60."""
-
-
-@dataclass(slots=True)
-class _Source:
-    heard: float
-    next: int | None = None
-    """The number after the highest one seen; None before the first."""
-    holes: dict[int, None] = field(default_factory=dict[int, None])
-    """Missing numbers below `next`, in ascending order (they are only ever added at the upper end)."""
-    kept: dict[int, InPackage] = field(default_factory=dict[int, InPackage])
-    kept_order: list[int] = field(default_factory=list[int])
-    """The numbers in `kept`, as a heap."""
-    who: Acquaintance = field(default_factory=Acquaintance)
-    echo: int = 0
-    """What confirmations of the present numbering carry."""
-    base: int = 0
-    """What ids of packages with the assigned hint are ahead of their numbers."""
-    old: int = 0
-    """All duplicates below this number first came over `TOO_OLD` ago; only of a source without hints."""
-    getting_old: int = 0
-    """The next value of `old`."""
-    old_at: float = inf
-    """When it will be."""
-    duplicates: int = 0
+ALL_HOLES: Final = 256 * 1024
+ALL_KEPT: Final = 32 * 1024
+FEW: Final = 4
+"""Holes, and kept packages, that a source may have however many the others have."""
 
 
 class Receiving:
@@ -78,6 +56,7 @@ class Receiving:
 
     Args:
         identity: of our own stack; None takes hints and introductions for nothing, as an original does.
+        max_peers: how many sources may be known at a time.
 
     Attributes:
         to_user: packages to deliver. They must be passed on before `to_confirmer`, or a crash in between could lose
@@ -88,12 +67,12 @@ class Receiving:
         refused: how many packages were refused so far.
         strange: how many packages and introductions were not taken because they belong to no numbering that is known.
         duplicates: how many packages came again so far.
-        kept: how many packages are kept at the moment.
+        turned_away: how many packages of strangers were not taken so far because no source was idle.
     """
 
     notes: list[Note] | None = None
 
-    def __init__(self, identity: int | None = None) -> None:
+    def __init__(self, identity: int | None = None, *, max_peers: int = MAX_PEERS) -> None:
         self.to_user: list[InPackage] = []
         self.to_confirmer: list[ToConfirm] = []
         self.to_refuse: list[Refuse] = []
@@ -101,10 +80,24 @@ class Receiving:
         self.refused = 0
         self.strange = 0
         self.duplicates = 0
-        self.kept = 0
         self._identity = identity
-        self._sources: dict[Address, _Source] = {}
-        self._ageing: Ageing[Address] = Ageing()
+        self.turned_away = 0
+        self._sources = Sources(max_peers)
+
+    @property
+    def kept(self) -> int:
+        """How many packages are kept at the moment."""
+        return self._sources.kept
+
+    @property
+    def holes(self) -> int:
+        """How many holes there are at the moment."""
+        return self._sources.holes
+
+    @property
+    def evicted(self) -> int:
+        """How many idle sources were forgotten for others so far."""
+        return self._sources.evicted
 
     def received(self, received: Received) -> None:
         """Take a run of datagrams, all of which are packages."""
@@ -166,23 +159,13 @@ class Receiving:
 
     def deadline(self) -> float | None:
         """Return when `tick` wants to be called next, or None."""
-        return self._ageing.deadline()
+        return self._sources.deadline()
 
     def tick(self, now: float) -> None:
         """Forget sources that were silent for long."""
-
-        def look(address: Address) -> float | None:
-            source = self._sources[address]
-            forget_at = source.heard + MEMORY + MARGIN
-            if now < forget_at:
-                return forget_at
-            if source.kept:
-                return now + MEMORY + MARGIN
-            del self._sources[address]
-            self._note("peer:forgotten", source=address, trigger="silence")
-            return None
-
-        self._ageing.collect(now, look)
+        self._sources.tick(now)
+        if self._sources.gone:
+            self._note_gone()
 
     def peers(self) -> list[tuple[Address, dict[str, Any]]]:
         """Return what came from each source. May be called from another thread."""
@@ -200,14 +183,10 @@ class Receiving:
         for address in chosen:
             old = self._sources[address]
             holes = dict.fromkeys(sorted(number for number in old.holes if number < (old.next or 0)))
-            fresh = _Source(now, old.next, holes, dict(old.kept), sorted(old.kept), old.who, old.echo, old.base)
+            fresh = Source(now, old.next, holes, dict(old.kept), sorted(old.kept), old.who, old.echo, old.base)
             self._sources[address] = fresh
             self._release(fresh)
-        if source is None:
-            self._ageing = Ageing()
-            for address in self._sources:
-                self._ageing.add(address, now + MEMORY + MARGIN)
-        self.kept = sum(len(known.kept) for known in self._sources.values())
+        self._sources.renew(now, times=source is None)
 
     def _package(self, address: Address, datagram: bytes, time: float) -> None:
         if datagram[0] & CONTROL:
@@ -220,7 +199,17 @@ class Receiving:
             if self.notes is not None:
                 self.notes += taken([package], [wire_id])
             return
-        source = self._sources.get(address) or self._meet(address, time, stranger=bool(datagram[0] & HINT_BITS))
+        source = self._sources.get(address)
+        if source is None:
+            hint = 0 if self._identity is None else datagram[0] & HINT_BITS
+            if not hint and wire_id > self._most_holes(wire_id):
+                self.refused += 1
+                self._note("package:refused", source=address, **which([wire_id]), trigger="holes")
+                return
+            source = self._meet(address, time, stranger=bool(hint))
+            if source is None:
+                self._note("package:refused", source=address, **which([wire_id]), trigger="room")
+                return
         if not source.who.hint and time - source.heard >= MEMORY and not self._continues(source, wire_id):
             self._restart(source)
         if self._identity is not None:
@@ -231,7 +220,7 @@ class Receiving:
         number = wire_id if source.next is None else unwrap(wire_id, source.next)
         self._reliable(source, number, wire_id, package)
 
-    def _recognised(self, address: Address, source: _Source, hint: int, wire_id: int, time: float) -> bool:
+    def _recognised(self, address: Address, source: Source, hint: int, wire_id: int, time: float) -> bool:
         """Tell whether a package belongs to the present numbering of its source, or begins one that needs no introduction."""
         if not hint:
             self._plain(address, source, wire_id, time)
@@ -243,12 +232,16 @@ class Receiving:
             return False
         return True
 
-    def _meet(self, address: Address, time: float, *, stranger: bool = False) -> _Source:
+    def _meet(self, address: Address, time: float, *, stranger: bool = False) -> Source | None:
+        """Remember a source from now on, if there is room."""
         last = 1 if self._identity is None else self._identity % 7 + 1
-        source = self._sources[address] = _Source(time, who=Acquaintance(last=last))
+        source = Source(time, who=Acquaintance(last=last))
+        if not self._sources.add(address, source):
+            self.turned_away += 1
+            return None
         if stranger and self._identity is not None:
             source.who.retire(time)
-        self._ageing.add(address, time + MEMORY + MARGIN)
+        self._note_gone()
         self._note("peer:first_seen", source=address)
         return source
 
@@ -260,6 +253,8 @@ class Receiving:
             return
         identity, series, chosen = introduction
         source = self._sources.get(address) or self._meet(address, time)
+        if source is None:
+            return
         verdict = source.who.introduced(identity, series, chosen, time, seen=source.next is not None)
         if verdict is Verdict.LATE:
             # Should its sender live all the same, it is to introduce itself once more.
@@ -284,7 +279,7 @@ class Receiving:
         if refuse not in self.to_refuse:
             self.to_refuse.append(refuse)
 
-    def _plain(self, address: Address, source: _Source, wire_id: int, time: float) -> None:
+    def _plain(self, address: Address, source: Source, wire_id: int, time: float) -> None:
         """See whether a package without a hint is the first of another program."""
         who = source.who
         if who.hint:
@@ -301,7 +296,7 @@ class Receiving:
             self._note("peer:restarted", source=address, trigger="numbering")
 
     @staticmethod
-    def _is_too_old(source: _Source, wire_id: int, time: float) -> bool:
+    def _is_too_old(source: Source, wire_id: int, time: float) -> bool:
         """Tell whether a package is a duplicate of one that first came too long ago, and could begin a numbering."""
         expected = source.next or 0
         if time >= source.old_at or source.old_at == inf:
@@ -311,15 +306,16 @@ class Receiving:
         number = unwrap(wire_id, expected)
         return number < source.old and number not in source.holes and wire_id <= MAX_HOLES
 
-    def _continues(self, source: _Source, wire_id: int) -> bool:
+    def _continues(self, source: Source, wire_id: int) -> bool:
         """Tell whether the id is new and acceptable in the source's present numbering."""
         if source.next is None:
             return False
         number = unwrap(wire_id, source.next)
         return number in source.holes or 0 <= number - source.next <= MAX_HOLES - len(source.holes)
 
-    def _restart(self, source: _Source) -> None:
-        self.kept -= len(source.kept)
+    def _restart(self, source: Source) -> None:
+        self._sources.kept -= len(source.kept)
+        self._sources.holes -= len(source.holes)
         source.next = None
         source.echo = source.base = 0
         source.holes.clear()
@@ -327,7 +323,7 @@ class Receiving:
         source.kept_order.clear()
         source.old = source.getting_old = 0
 
-    def _reliable(self, source: _Source, number: int, wire_id: int, package: InPackage) -> None:
+    def _reliable(self, source: Source, number: int, wire_id: int, package: InPackage) -> None:
         holes, expected = source.holes, source.next or 0
         if number < expected and number not in holes:
             self.duplicates += 1
@@ -336,7 +332,7 @@ class Receiving:
             self._confirm(package.source, source.echo, (wire_id,), package.time, urgent=True)
             return
         skipped = range(expected, number)
-        if len(holes) + len(skipped) > MAX_HOLES:
+        if skipped and len(holes) + len(skipped) > self._most_holes(len(skipped)):
             self.refused += 1
             self._note("package:refused", source=package.source, **which([number]), trigger="holes")
             if source.echo:
@@ -345,30 +341,36 @@ class Receiving:
             return
         lowest = next(iter(holes), expected)
         keep = package.reliability is Reliability.SEMI_ORDERED and number > lowest
-        if keep and len(source.kept) >= MAX_KEPT:
+        if keep and len(source.kept) >= (MAX_KEPT if self._sources.kept < ALL_KEPT else FEW):
             self.refused += 1
             self._note("package:refused", source=package.source, **which([number]), trigger="kept")
             return
         urgent = bool(skipped) or number < expected
         if number >= expected:
             holes.update(dict.fromkeys(skipped))
+            self._sources.holes += len(skipped)
             source.next = number + 1
         else:
             del holes[number]
+            self._sources.holes -= 1
             source.old, source.getting_old = min(source.old, number), min(source.getting_old, number)
         if self.notes is not None:
             self.notes += taken([package], [number], kept=keep)
         if keep:
             source.kept[number] = package
             heapq.heappush(source.kept_order, number)
-            self.kept += 1
+            self._sources.kept += 1
         else:
             self.to_user.append(package)
             if number == lowest:
                 self._release(source)
         self._confirm(package.source, source.echo, (wire_id,), package.time, urgent=urgent)
 
-    def _release(self, source: _Source) -> None:
+    def _most_holes(self, more: int) -> int:
+        """Return how many holes a source may have, should it get so many more."""
+        return MAX_HOLES if self._sources.holes + more <= ALL_HOLES else FEW
+
+    def _release(self, source: Source) -> None:
         """Deliver what was kept below the lowest hole."""
         order = source.kept_order
         end = next(iter(source.holes), source.next or 0)
@@ -376,9 +378,14 @@ class Receiving:
             number = heapq.heappop(order)
             package = source.kept.pop(number)
             self.to_user.append(package)
-            self.kept -= 1
+            self._sources.kept -= 1
             if self.notes is not None:
                 self.notes += taken([package], [number])[1:]
+
+    def _note_gone(self) -> None:
+        for address, trigger in self._sources.gone:
+            self._note("peer:forgotten", source=address, trigger=trigger)
+        self._sources.gone.clear()
 
     def _note(self, event: str, **fields: Any) -> None:
         if self.notes is not None:

@@ -180,7 +180,8 @@ def startup(port: int = 0, host: str = "0.0.0.0", **options: Any) -> Stack:  # n
     Args:
         port: the UDP port; 0 lets the system choose (see `Stack.address`).
         host: address or name of this machine to bind to. "0.0.0.0" is every IPv4 address of it, "::" every address.
-        options: see `StackSupervisor`: `logger`, `resend`, `confirm`, `controller`, `identity`, `hang_after`, and for tests `clock`, `transport`, `random`.
+        options: see `StackSupervisor`: `logger`, `resend`, `confirm`, `controller`, `identity`, `hang_after`, `max_peers`, and for tests
+            `clock`, `transport`, `random`.
 
     Raises:
         OSError: the port is taken or the address is not ours. Nothing is left running.

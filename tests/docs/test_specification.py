@@ -1,11 +1,15 @@
 """The tables in protocol/README.md say what the code does."""
 
+# pyright: reportPrivateUsage=false
+# The reason: it looks who is known.
+
 from __future__ import annotations
 
 import ast
 import importlib
 import inspect
 import re
+import tracemalloc
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -146,6 +150,48 @@ def test_restarts() -> None:
     receiving, bases = Receiving(identity=8), dict[int, int]()
     for what, answer in rows("Examples of restarts"):
         assert arrives(receiving, what, bases) == answer, what
+
+
+def test_strangers() -> None:
+    receiving = Receiving(max_peers=2)
+    for time, source, number, then, known in rows("Examples of strangers"):
+        receiving.tick(float(time))
+        refused, turned_away = receiving.refused, receiving.turned_away
+        datagram = pack_header(Reliability.UNORDERED, Peers.PLAYERS, int(number))
+        receiving.received(Received((source, 1), len(datagram), datagram, float(time)))
+        happened = {"refused": receiving.refused > refused, "turned away": receiving.turned_away > turned_away}
+        happened["delivered"] = bool(receiving.to_user)
+        assert [name for name, so in happened.items() if so] == [then], (time, source)
+        assert sorted(address[0] for address in receiving._sources) == known.split(", "), (time, source)
+        receiving.to_user.clear()
+
+
+def taken(packages: list[tuple[int, Reliability]], sources: int) -> float:
+    """Measure the bytes that each of so many sources takes that sent these packages."""
+    tracemalloc.start()
+    try:
+        receiving = Receiving()
+        for source in range(sources):
+            for number, reliability in packages:
+                datagram = pack_header(reliability, Peers.PLAYERS, number) + number.to_bytes(504, "big")
+                address = (f"10.0.{source >> 8}.{source & 255}", 1000 + source)
+                receiving.received(Received(address, len(datagram), datagram, 1000.0 + source))
+                receiving.to_user.clear()
+                receiving.to_confirmer.clear()
+        return tracemalloc.get_traced_memory()[0] / sources
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory() -> None:
+    u, s = Reliability.UNORDERED, Reliability.SEMI_ORDERED
+    alone = taken([(0, u)], 1000)
+    few = taken([(8, s), (7, s), (6, s), (5, s), (0, u)], 500) - alone
+    hole = (taken([(1024, u)], 32) - alone) / 1024
+    kept = (taken([(number, s) for number in range(1, 1025)], 4) - alone) / 1024
+    source, _, *others = (int(row[1]) for row in rows("Strangers"))
+    # Versions of Python differ a little.
+    assert [alone, few, hole, kept] == pytest.approx([source, *others], rel=0.2)
 
 
 def due_until(recovery: Recovery, now: float) -> list[int]:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from packhorse.protocol import InPackage, Peers, Reliability
 from packhorse.protocol.header import pack_header
 from packhorse.protocol.messages import Received, ToConfirm
-from packhorse.protocol.receiving import MARGIN, MAX_HOLES, MAX_KEPT, Receiving
+from packhorse.protocol.receiving import MAX_HOLES, MAX_KEPT, Receiving
 from packhorse.protocol.redelivery import MEMORY
+from packhorse.protocol.sources import MARGIN
 
 from .helpers import SEMI_ORDERED, UNORDERED, UNRELIABLE, A, B, datagram
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from packhorse import ConfirmPolicy, OutPackage, Peers, Reliability, ResendPolicy
 from packhorse.protocol.numbering import _Target
-from packhorse.protocol.receiving import _Source
+from packhorse.protocol.sources import Source
 from packhorse.testing import Link, Simulation
 
 from .promises import check
@@ -74,7 +74,7 @@ class Scenario:
                 if one is not other:
                     one.numbering._lives += 1
                     one.numbering._targets[other.address] = _Target(one.numbering._lives, first, first + self.window)
-                    other.receiving._sources[one.address] = _Source(0.0, next=first)
+                    other.receiving._sources[one.address] = Source(0.0, next=first)
 
     def _schedule(self) -> None:
         rng = self.random

@@ -14,7 +14,7 @@ import pytest
 
 from packhorse import Address, ConfirmPolicy, OutPackage, Peers, Reliability
 from packhorse.protocol.numbering import _Target
-from packhorse.protocol.receiving import _Source
+from packhorse.protocol.sources import Source
 from packhorse.testing import Link, SimulatedPeer, Simulation
 
 from .promises import check
@@ -52,8 +52,8 @@ class Exchange:
         """Begin as if `first` packages had been sent before, in every direction."""
         for one, other in self.pairs:
             one.numbering._targets[other.address] = _Target(0, first, first + self.window)
-            other.receiving._sources[one.address] = _Source(0.0, first)
-            other.receiving._ageing.add(one.address, 0.0)
+            other.receiving._sources[one.address] = Source(0.0, first)
+            other.receiving._sources._recent.add(one.address, 0.0)
             self.send(one, other, Reliability.UNORDERED)
 
     def send(self, one: SimulatedPeer, other: SimulatedPeer, kind: Reliability) -> None:
@@ -103,7 +103,8 @@ class Exchange:
                 redelivery._ageing._heap,
                 redelivery._flushes,
                 receiving._sources,
-                receiving._ageing._heap,
+                receiving._sources._recent._heap,
+                receiving._sources._silent._heap,
                 peer.confirmations._waiting,
                 peer.confirmations._due,
             )
