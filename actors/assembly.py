@@ -29,7 +29,7 @@ from .resolver import Resolver
 from .sreceiver import SReceiver
 from .supervised import Birth, SupervisedActor
 from .transport import Transport
-from .ureceiver import UReceiver
+from .ureceiver import GATHER, UReceiver
 from .usender import USender
 
 if TYPE_CHECKING:
@@ -132,14 +132,14 @@ def assemble(
         The specs of the nodes, and what makes the core of the handles when the supervisor has made children of them.
     """
     clock, transport = parts.clock, parts.transport
-    naps = {"resender": RESENDER_NAP, "confirmer": parts.confirm.delay}
+    naps = {"resender": RESENDER_NAP, "confirmer": min(parts.confirm.delay, GATHER)}
     mailboxes = {
         name: Mailbox(
             name,
             clock,
             parking=transport if name == "dreceiver" else None,
             nap=naps.get(name, 0.0),
-            lends=parts.inline and name in ("dsender", "ureceiver"),
+            lends=parts.inline and name in ("dsender", "ureceiver", "sreceiver"),
         )
         for name in wiring.NODES
     }

@@ -58,6 +58,6 @@ class Confirmer(Node[Confirmations]):
 
     def _emit(self) -> None:
         if self._state.to_dsender:
-            self._hand_over(self._dsender, self._state.to_dsender)
+            self._hand_over(self._dsender, self._state.to_dsender, len(self._state.to_dsender))
             self._state.to_dsender.clear()
         self._counters["confirmed"] = self._state.confirmed

@@ -130,7 +130,7 @@ class DReceiver(Node[None]):
             self._counters["datagrams"] += sum([received.count for received in self._controls])
             waiting = len(self._sreceiver)
             fitting = [one for place, one in enumerate(self._controls, waiting) if place * one.count < ROOM]
-            self._sreceiver.put_all(fitting)
+            self._hand_over(self._sreceiver, fitting, len(fitting))
             if len(fitting) < len(self._controls):
                 self._no_room([one for place, one in enumerate(self._controls, waiting) if place * one.count >= ROOM])
             self._controls.clear()
@@ -145,7 +145,7 @@ class DReceiver(Node[None]):
         if not fitting:
             return
         ureceiver.weight_put += counts[fitting - 1]
-        self._hand_over(ureceiver, packages[:fitting])
+        self._hand_over(ureceiver, packages[:fitting], counts[fitting - 1])
 
     def _no_room(self, dropped: list[Received]) -> None:
         for received in dropped:

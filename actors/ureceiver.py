@@ -27,6 +27,12 @@ STILL_HERE: Final = 1.0
 """Seconds that packages wait for the user before their senders are told that we live, and between two such words."""
 
 
+GATHER: Final = 0.0005
+"""Seconds that enough ids for a confirmation may wait for more, while confirmer has just sent some: at full speed that makes them fewer."""
+MANY: Final = 256
+"""Ids that do not wait for more."""
+
+
 class UReceiver(Node[Receiving]):
     """The node behind `PackageReceiver`."""
 
@@ -82,6 +88,8 @@ class UReceiver(Node[Receiving]):
         self._unlooked += sum([len(run.ids) for run in runs])
         if self._unlooked < policy.count and not any(run.urgent for run in runs):
             return runs[0].time + policy.delay
+        if self._unlooked < MANY and not any(run.urgent for run in runs):
+            return runs[0].time + GATHER
         self._unlooked = 0
         return runs[0].time
 

@@ -127,7 +127,7 @@ class USender(Node[Numbering]):
             self._wake_by = self._clock.now() + (0.0 if state.urgent else SOON)
             state.urgent = False
         if state.to_dsender:
-            self._hand_over(self._dsender, state.to_dsender)
+            self._hand_over(self._dsender, state.to_dsender, sum([len(run.datagrams) for run in state.to_dsender]))
             state.to_dsender.clear()
         if state.released:
             self._admission.release(state.released)

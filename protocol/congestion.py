@@ -311,11 +311,14 @@ class Room:
         self.opens_at = inf
         rate = self.controller.rate
         quantum = max(min(BURST, self.controller.window * BURST_SHARE), rate * QUANTUM)
-        if self.budget - self.total >= quantum / 2 and self.limit - following > self._window // 2:
-            return False
+        limit = oldest + self._window
+        if self.budget - self.total >= quantum / 2:
+            if self.limit - following > self._window // 2:
+                return False
+            if limit - self.limit < self._window // 4 and following - oldest > self._window // 2:
+                return False  # numbers are short, and most are under way: what comes back soon makes a larger step
         room = max(0.0, min(self.controller.window - in_flight, quantum))
         budget = max(self.budget, self.total + int(room))
-        limit = oldest + self._window
         if budget == self.budget and limit <= self.limit:
             return False
         if now < self._paced_until - QUANTUM:

@@ -57,9 +57,8 @@ __all__ = ["WINDOW", "Numbering"]
 WINDOW = 1024
 """Numbers that may be unconfirmed at once per target. Receivers refuse to have more than 1024 holes."""
 
-SCARCE_BYTES = BURST
-SCARCE_NUMBERS = WINDOW // 8
-"""With less room than this left, more is needed at once."""
+SCARCE = BURST
+"""With fewer bytes than this left, more are needed at once. Numbers come back with confirmations, which wake `Redelivery` anyway."""
 
 MAX_SERIES = ID_MASK >> ATTEMPT_BITS
 """Numberings of a stack before their series begin anew."""
@@ -408,7 +407,7 @@ class Numbering:
         before = target.total
         target.next = number + len(run)
         target.total = before + sum(map(len, datagrams))
-        if target.budget - target.total < SCARCE_BYTES or target.limit - target.next < SCARCE_NUMBERS:
+        if target.budget - target.total < SCARCE:
             self.urgent = True
         last = self.to_resender[-1] if self.to_resender else None
         if (

@@ -23,7 +23,7 @@ __all__ = ["MAX_RUN", "by_size", "end_of_run", "pack_run"]
 WORTH_SORTING = 16
 """Packages from which on it pays to bring those of a size together."""
 
-MAX_RUN = 256
+MAX_RUN = 512
 """Datagrams per message at most, so that no run takes long to handle."""
 
 _pack = Struct(">I").pack
