@@ -139,9 +139,11 @@ class Node(SupervisedActor, Generic[S]):
                 raise message.error
             elif kind is Readable:
                 self._on_readable(now)
-            elif kind is Cancel:
+            elif kind is Cancel and self._inbox.mailbox.dismissed:
                 self._draining = True
                 self._on_cancel(now)
+            elif kind is Cancel:
+                self._inbox.finished = True  # somebody else's stop means this incarnation, not the node
             self._after(now)
         finally:
             self._pass_on()
