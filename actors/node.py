@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import pykka
 
-from .messages import Batch, Cancel, Crashed, Death, Poisoned, Readable
+from .messages import Batch, Cancel, Crashed, Death, Fault, Poisoned, Readable
 from .supervised import SupervisedActor
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Station(Generic[S]):
         logger: bound to stack and node.
         counters: what was counted; written by the node only.
         incarnation: the present actor, or the last one.
+        prepare: called with each new incarnation before it is started; for `packhorse.testing.faults`.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Station(Generic[S]):
     logger: FilteringBoundLogger
     counters: Counter[str] = field(default_factory=Counter[str])
     incarnation: Node[S] | None = None
+    prepare: Callable[[Node[S]], None] | None = None
 
     def copy_state(self) -> None:
         """Go on with a copy of the state, because a hung incarnation holds the present one.
@@ -100,6 +102,8 @@ class Node(SupervisedActor, Generic[S]):
         }
         station.incarnation = self
         inbox.handler = self.on_receive
+        if station.prepare is not None:
+            station.prepare(self)
 
     @classmethod
     def start(  # pyright: ignore[reportIncompatibleMethodOverride] - it is what Pykka declares
@@ -137,6 +141,8 @@ class Node(SupervisedActor, Generic[S]):
                 self._inbox.batch_done()
             elif kind is Crashed:
                 raise message.error
+            elif kind is Fault:
+                message.strike(self)
             elif kind is Readable:
                 self._on_readable(now)
             elif kind is Cancel and self._inbox.mailbox.dismissed:

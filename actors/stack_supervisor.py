@@ -37,12 +37,12 @@ from .handles import LINGER, ConnErrorReceiver, PackageReceiver, PackageSender, 
 from .keeper import ABANDON_AFTER
 from .log import choose_logger
 from .messages import Abandoned, Death, DeathReason, EndClosed, Forget, GiveUpAt, Poisoned
-from .node import Node
+from .node import Node, Station
 from .supervisor import INTENSITY, PERIOD, Supervisor
 from .transport import Transport, UdpTransport
 
 if TYPE_CHECKING:
-    from pykka import ActorProxy
+    from pykka import ActorProxy, ActorRef
 
     from ..protocol.address import Address
 
@@ -189,6 +189,10 @@ class StackSupervisor(Supervisor):
     def core(self) -> StackCore:
         """Return what handles are made of."""
         return self._core
+
+    def station(self, name: str) -> tuple[Station[Any], ActorRef[Any]]:
+        """Return what belongs to a node, and its ref; for `packhorse.testing.faults`, in any thread."""
+        return self._nodes[name].station, self._children[name].ref
 
     # Its own life.
 
