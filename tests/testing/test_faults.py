@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pykka
@@ -187,12 +188,12 @@ def test_a_node_that_is_released_before_its_time_is_not_held(pair: Pair) -> None
 @pytest.mark.parametrize(
     ("fault", "named"),
     [
-        (lambda stack: crash(stack, "Resender"), "'Resender'.*usender, dsender"),
-        (lambda stack: pause(stack, ""), "no node ''"),
-        (lambda stack: crash_on(stack, "resender", 0), "counted from 1"),
-        (lambda stack: hang(stack, "resender", 0), "counted from 1"),
-        (lambda stack: crash_on(stack, "resender", when="during"), "before, middle, after"),
-        (lambda stack: crash_on_start(stack, "resender", 0), "at least 1"),
+        (partial(crash, node="Resender"), "'Resender'.*usender, dsender"),
+        (partial(pause, node=""), "no node ''"),
+        (partial(crash_on, node="resender", nth=0), "counted from 1"),
+        (partial(hang, node="resender", nth=0), "counted from 1"),
+        (partial(crash_on, node="resender", when="during"), "before, middle, after"),
+        (partial(crash_on_start, node="resender", times=0), "at least 1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(pair: Pair, fault: Callable[[Stack], Trap], named: str) -> None:

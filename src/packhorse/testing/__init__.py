@@ -14,8 +14,10 @@ from __future__ import annotations
 
 from .clock import ManualClock
 from .faults import crash, crash_on, crash_on_start, hang, pause
+from .leaks import Inventory
 from .link import Link
 from .network import MemoryNetwork, MemoryTransport, ScriptedPeer
+from .pair import StackPair
 from .relay import UdpLink
 from .simulation import SimulatedPeer, Simulation
 from .traps import Hold, InjectedCrash, Trap
@@ -23,6 +25,7 @@ from .traps import Hold, InjectedCrash, Trap
 __all__ = [
     "Hold",
     "InjectedCrash",
+    "Inventory",
     "Link",
     "ManualClock",
     "MemoryNetwork",
@@ -30,6 +33,7 @@ __all__ = [
     "ScriptedPeer",
     "SimulatedPeer",
     "Simulation",
+    "StackPair",
     "Trap",
     "UdpLink",
     "crash",

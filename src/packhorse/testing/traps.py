@@ -176,10 +176,9 @@ class Traps:
         original(node)
 
     def _handle(self, node: Any, batch: Batch, now: float) -> None:
-        kind: Any = type(node)
         if self._next() > len(batch.items):
             self._count(node, len(batch.items))
-            kind._handle(node, batch, now)
+            node.__class__._handle(node, batch, now)
             return
         late: list[Trap] = []
         for item in batch:
@@ -201,9 +200,8 @@ class Traps:
             _strike(late, "after", node)
 
     def _on_readable(self, node: Any, now: float) -> None:
-        kind: Any = type(node)
         self._late: list[Trap] = []
-        kind._on_readable(node, now)
+        node.__class__._on_readable(node, now)
         late, self._late = self._late, []
         self._step_out(node)
         _strike(late, "after", node)
@@ -211,8 +209,7 @@ class Traps:
     def _classify(self, node: Any, *received: Any) -> None:
         due = self._count(node, 1)
         _strike(due, "before", node)
-        kind: Any = type(node)
-        kind._classify(node, *received)
+        node.__class__._classify(node, *received)
         _strike(due, "middle", node)
         self._late += [trap for trap in due if trap.when == "after"]
 
