@@ -1,0 +1,353 @@
+"""One cell of the fault matrix: a fault in one node, in one situation, over one link; and what must be true afterwards.
+
+The rules:
+
+- two stacks on real sockets send each other packages all the time, unordered and semi-ordered; the fault is in the first;
+- afterwards each package that `try_send` took was delivered, and that once and in the promised order, or was reported;
+- afterwards both stacks work: a package each way is delivered and confirmed. If the fault came during the shutdown both end instead;
+- nothing is left: no thread, descriptor or registry entry;
+- everything random in a cell comes from its name and the seed.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from typing import Any, Final
+
+import pykka
+
+from packhorse import Closed, Full, InPackage, OutPackage, PeerFailed, Peers, Reliability, Stack, Timeout
+from packhorse.actors import wiring
+from packhorse.testing import (
+    Hold,
+    Inventory,
+    Link,
+    StackPair,
+    crash,
+    crash_on,
+    crash_on_start,
+    hang,
+    pause,
+)
+
+__all__ = ["CELLS", "FAULTS", "LINKS", "SITUATIONS", "Cell", "Direction", "Outcome", "run"]
+
+FAULTS: Final = ("before", "middle", "after", "on_start", "stop", "hang")
+SITUATIONS: Final = ("idle", "load", "shutdown", "restart")
+LINKS: Final = ("clean", "lossy")
+
+WAIT: Final = 25.0
+"""Seconds after which what should have happened counts as lost; a silent peer is reported after 20."""
+HANG_AFTER: Final = 0.4
+CLOSE_WITHIN: Final = 3.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination."""
+
+    node: str
+    fault: str
+    situation: str
+    link: str
+
+    def __str__(self) -> str:
+        return f"{self.node}/{self.fault}/{self.situation}/{self.link}"
+
+
+CELLS: Final = [Cell(*what) for what in product(wiring.NODES, FAULTS, SITUATIONS, LINKS)]
+
+
+@dataclass
+class Outcome:
+    """What became of a cell.
+
+    Attributes:
+        problem: what is wrong, or None.
+        restarts: of all nodes together.
+        reported: packages that were reported, as far as they are not counted as delivered too.
+    """
+
+    cell: Cell
+    problem: str | None = None
+    restarts: int = 0
+    delivered: int = 0
+    reported: int = 0
+    seconds: float = 0.0
+
+
+class Broken(AssertionError):
+    """A promise was not kept."""
+
+
+@dataclass
+class Direction:
+    """The packages from one stack to the other, and what became of them."""
+
+    name: str
+    sender: Stack
+    receiver: Stack
+    target: Any
+    accepted: list[OutPackage] = field(default_factory=list[OutPackage])
+    settled: set[int] = field(default_factory=set[int])
+    reported: set[int] = field(default_factory=set[int])
+    first_open: int = 0
+    delivered: int = 0
+
+    def send(self, count: int) -> None:
+        """Send as many as are taken."""
+        with suppress(Full):
+            for _ in range(count):
+                number = len(self.accepted)
+                reliability = Reliability.UNORDERED if number % 3 == 1 else Reliability.SEMI_ORDERED
+                package = OutPackage(b"%s%d" % (self.name.encode(), number), reliability, Peers.PLAYERS, self.target)
+                self.sender.sender.try_send(package)
+                self.accepted.append(package)
+
+    def take(self, packages: list[InPackage], failures: list[PeerFailed]) -> None:
+        """Note what has come, and hold it against the promises."""
+        # Whatever was reported by now may have been given up before these packages came.
+        for failure in failures:
+            self.reported.update(self._number(package.data) for package in failure.unconfirmed)
+        for package in packages:
+            number = self._number(package.data)
+            if number in self.settled:
+                raise Broken(f"{self.name}: package {number} was delivered twice")
+            if package.reliability is Reliability.SEMI_ORDERED:
+                while self.first_open in self.settled or self.first_open in self.reported:
+                    self.first_open += 1
+                if number > self.first_open:
+                    raise Broken(f"{self.name}: package {number} came before {self.first_open}")
+            self.settled.add(number)
+            self.delivered += 1
+
+    @property
+    def open(self) -> int:
+        """How many were neither delivered nor reported yet."""
+        return len(self.accepted) - len(self.settled | self.reported)
+
+    def missing(self) -> list[int]:
+        """Return the numbers of those that were neither delivered nor reported."""
+        return sorted(set(range(len(self.accepted))) - self.settled - self.reported)
+
+    def _number(self, data: bytes) -> int:
+        name = self.name.encode()
+        if not data.startswith(name):
+            raise Broken(f"{self.name}: {data!r} is not of this direction")
+        return int(data[len(name) :])
+
+
+class Field:
+    """Two stacks with traffic in both directions."""
+
+    def __init__(self, link: str, random_numbers: random.Random, **options: Any) -> None:
+        loss = 0.2 if link == "lossy" else 0.0
+        there, back = (Link(loss=loss, seed=random_numbers.getrandbits(32)) for _ in range(2))
+        self.pair = StackPair(there, back, **options)
+        self.first, self.second = self.pair.first, self.pair.second
+        self.out = Direction("out", self.first, self.second, self.pair.second_address)
+        self.back = Direction("back", self.second, self.first, self.pair.first_address)
+        self.directions = (self.out, self.back)
+
+    def exchange(self, count: int) -> None:
+        """Send some packages each way and take what comes."""
+        for direction in self.directions:
+            direction.send(count)
+        self.take(0.002)
+
+    def take(self, timeout: float = 0.0) -> None:
+        """Take what has come, and wait a little if nothing has."""
+        waiting = timeout
+        for direction in self.directions:
+            # Failures are read after packages: a package may only come early because of a failure that came before it.
+            packages: list[InPackage] = []
+            with suppress(Timeout, Closed):
+                packages = direction.receiver.receiver.recv_many(4096, waiting)
+                waiting = 0.0
+            direction.take(packages, direction.sender.errors.drain())
+
+    def settle(self, what: str) -> None:
+        """Wait until every package was delivered or reported."""
+        deadline = time.monotonic() + WAIT
+        while any(direction.open for direction in self.directions):
+            self.take(0.01)
+            if time.monotonic() > deadline:
+                missing = {direction.name: direction.missing()[:10] for direction in self.directions if direction.open}
+                raise Broken(f"{what}: neither delivered nor reported: {missing}")
+
+    def works(self) -> None:
+        """Both stacks deliver and confirm."""
+        self.exchange(5)
+        self.settle("afterwards")
+        flushed = [threading.Thread(target=self._flush, args=(stack,), daemon=True) for stack in (self.first, self.second)]
+        for thread in flushed:
+            thread.start()
+        deadline = time.monotonic() + WAIT
+        for thread in flushed:
+            while thread.is_alive():
+                self.take()
+                thread.join(0.01)
+                if time.monotonic() > deadline:
+                    raise Broken("afterwards: a flush is not answered")
+
+    def until(self, what: str, reached: Callable[[], bool], count: int = 10) -> None:
+        """Keep the traffic going until something is reached."""
+        deadline = time.monotonic() + WAIT
+        while not reached():
+            self.exchange(count)
+            if time.monotonic() > deadline:
+                raise Broken(f"{what} never came")
+
+    def restarts(self) -> int:
+        return sum(value for name, value in self.first.counters().items() if name.endswith(".restarts"))
+
+    @staticmethod
+    def _flush(stack: Stack) -> None:
+        with suppress(Timeout, Closed):
+            stack.sender.flush(WAIT)
+
+
+def run(cell: Cell, seed: int) -> Outcome:
+    """Run one cell."""
+    random_numbers = random.Random(f"{seed} {cell}")
+    outcome = Outcome(cell)
+    began = time.monotonic()
+    inventory = Inventory()
+    holds: list[Hold] = []
+    try:
+        # Busy machines starve threads; only where a node is to hang may a slow one count as hung.
+        options: dict[str, Any] = {"hang_after": HANG_AFTER} if cell.fault == "hang" else {}
+        field = Field(cell.link, random_numbers, random=random_numbers.random, **options)
+        try:
+            SITUATION[cell.situation](field, cell, random_numbers, holds)
+            if cell.situation != "shutdown":
+                outcome.restarts = field.restarts()
+        finally:
+            for hold in holds:
+                hold.release()
+            field.pair.close()
+        outcome.delivered = sum(direction.delivered for direction in field.directions)
+        outcome.reported = sum(len(direction.reported - direction.settled) for direction in field.directions)
+        left = inventory.left(within=5.0)
+        if left:
+            raise Broken(f"left behind: {left}")
+    except Exception as error:  # noqa: BLE001 - the table shows what went wrong
+        outcome.problem = f"{type(error).__name__}: {error}"
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _fault(field: Field, cell: Cell, nth: int, holds: list[Hold]) -> Callable[[], bool]:
+    """Set the fault; return what tells whether it has struck."""
+    stack, node = field.first, cell.node
+    if cell.fault in {"before", "middle", "after"}:
+        return partial(getattr, crash_on(stack, node, nth, when=cell.fault), "sprung")
+    if cell.fault == "on_start":
+        trap = crash_on_start(stack, node)
+        crash(stack, node)
+        return partial(getattr, trap, "sprung")
+    if cell.fault == "stop":
+        stopped = _ref(stack, node).stop(block=False)
+        return lambda: _answered(stopped)
+    hold = hang(stack, node) if nth == 1 else hang(stack, node, nth)
+    holds.append(hold)
+    return partial(getattr, hold, "sprung")
+
+
+def _ref(stack: Stack, node: str) -> pykka.ActorRef[Any]:
+    ref: pykka.ActorRef[Any] = stack.supervisor.proxy().node(node).get(timeout=WAIT).actor_ref
+    return ref
+
+
+def _answered(future: pykka.Future[Any]) -> bool:
+    try:
+        future.get(timeout=0)
+    except pykka.Timeout:
+        return False
+    return True
+
+
+def _idle(field: Field, cell: Cell, random_numbers: random.Random, holds: list[Hold]) -> None:
+    """All nodes sleep; the fault strikes over what wakes them."""
+    del random_numbers
+    field.exchange(20)
+    field.settle("before the fault")
+    field.works()
+    struck = _fault(field, cell, 1, holds)
+    field.until("the fault", struck, count=1)
+    field.works()
+
+
+def _load(field: Field, cell: Cell, random_numbers: random.Random, holds: list[Hold]) -> None:
+    """All nodes are at work, and stay so."""
+    field.until("traffic", lambda: field.out.delivered >= 100)
+    struck = _fault(field, cell, random_numbers.randrange(2, 60), holds)
+    field.until("the fault", struck)
+    after = field.out.delivered + field.out.open + 100
+    field.until("traffic after the fault", lambda: field.out.delivered >= after or bool(field.out.reported))
+    field.settle("under load")
+    field.works()
+
+
+def _restart(field: Field, cell: Cell, random_numbers: random.Random, holds: list[Hold]) -> None:
+    """Another node crashes again and again meanwhile, and is being restarted."""
+    others = [name for name in wiring.NODES if name != cell.node]
+    other = random_numbers.choice(others)
+    field.until("traffic", lambda: field.out.delivered >= 50)
+    crashing = crash_on_start(field.first, other, times=4)
+    crash(field.first, other)
+    field.until("the other node's restart", lambda: crashing.sprung)
+    struck = _fault(field, cell, 1, holds)
+    field.until("the fault", struck)
+    field.settle("during another restart")
+    field.works()
+
+
+def _shutdown(field: Field, cell: Cell, random_numbers: random.Random, holds: list[Hold]) -> None:
+    """The first stack closes while its node has something to do; it ends all the same."""
+    del random_numbers
+    field.until("traffic", lambda: field.out.delivered >= 50)
+    paused = pause(field.first, cell.node)
+    holds.append(paused)
+    if not paused.wait(WAIT):
+        raise Broken("the node did not pause")
+    field.exchange(30)
+    field.exchange(30)
+    left: list[PeerFailed] = []
+
+    def close() -> None:
+        left.extend(field.first.close(CLOSE_WITHIN))
+
+    closing = threading.Thread(target=close, daemon=True)
+    closing.start()
+    deadline = time.monotonic() + WAIT
+    while not field.first._core.errors.closed and time.monotonic() < deadline:
+        field.take(0.001)  # until the shutdown has begun
+    with suppress(pykka.ActorDeadError):
+        _fault(field, cell, 1, holds)
+    paused.release()
+    while closing.is_alive():
+        field.take(0.01)
+        closing.join(0.001)
+        if time.monotonic() > deadline:
+            raise Broken("the shutdown does not end")
+    field.take()
+    field.out.take([], left)
+    if field.out.open:
+        raise Broken(f"at the end neither delivered nor reported: {field.out.missing()[:10]}")
+    field.back.take([], field.second.close(0.0))  # whoever receives no more is not sent to: the user's choice
+
+
+SITUATION: Final[dict[str, Callable[[Field, Cell, random.Random, list[Hold]], None]]] = {
+    "idle": _idle,
+    "load": _load,
+    "shutdown": _shutdown,
+    "restart": _restart,
+}
