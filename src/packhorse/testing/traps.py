@@ -118,6 +118,7 @@ class Traps:
         self._station = station
         self._lock = threading.Lock()
         self._traps: list[Trap] = []
+        self._late: list[Trap] | None = None
 
     def add(self, trap: Trap) -> None:
         """Set one more."""
@@ -200,18 +201,22 @@ class Traps:
             _strike(late, "after", node)
 
     def _on_readable(self, node: Any, now: float) -> None:
-        self._late: list[Trap] = []
-        node.__class__._on_readable(node, now)
-        late, self._late = self._late, []
+        self._late = late = []
+        try:
+            node.__class__._on_readable(node, now)
+        finally:
+            self._late = None
         self._step_out(node)
         _strike(late, "after", node)
 
     def _classify(self, node: Any, *received: Any) -> None:
-        due = self._count(node, 1)
+        # A trap may be set while receives are under way; those are not counted.
+        due = [] if self._late is None else self._count(node, 1)
         _strike(due, "before", node)
         node.__class__._classify(node, *received)
         _strike(due, "middle", node)
-        self._late += [trap for trap in due if trap.when == "after"]
+        if self._late is not None:
+            self._late += [trap for trap in due if trap.when == "after"]
 
 
 def _strike(due: list[Trap], when: str, node: Node[Any]) -> None:
