@@ -37,10 +37,11 @@ from packhorse.testing import (
     pause,
 )
 
-__all__ = ["CELLS", "FAULTS", "LINKS", "SITUATIONS", "Cell", "Direction", "Outcome", "run"]
+__all__ = ["CELLS", "FAULTS", "LINKS", "SITUATIONS", "WAIT", "Cell", "Field", "Outcome", "answered", "run", "stop"]
 
 FAULTS: Final = ("before", "middle", "after", "on_start", "stop", "hang")
 SITUATIONS: Final = ("idle", "load", "shutdown", "restart")
+LOSS: Final = {"clean": 0.0, "poor": 0.05, "lossy": 0.2}
 LINKS: Final = ("clean", "lossy")
 
 WAIT: Final = 25.0
@@ -72,32 +73,43 @@ class Outcome:
     Attributes:
         problem: what is wrong, or None.
         restarts: of all nodes together.
+        struck: the fault did happen.
         reported: packages that were reported, as far as they are not counted as delivered too.
     """
 
     cell: Cell
     problem: str | None = None
+    struck: bool = False
     restarts: int = 0
     delivered: int = 0
     reported: int = 0
     seconds: float = 0.0
 
 
-class Broken(AssertionError):
+class BrokenPromiseError(AssertionError):
     """A promise was not kept."""
 
 
 @dataclass
 class Direction:
-    """The packages from one stack to the other, and what became of them."""
+    """The packages from one stack to the other, and what became of them.
 
-    name: str
+    Attributes:
+        accepted: how many were taken; they are numbered from 0.
+        settled: the numbers of those that were delivered, as far as they must still be known.
+        reported: the numbers of those that were reported.
+        open: how many were neither delivered nor reported yet.
+        first_open: all before this one were delivered or reported.
+    """
+
+    name: bytes
     sender: Stack
     receiver: Stack
     target: Any
-    accepted: list[OutPackage] = field(default_factory=list[OutPackage])
+    accepted: int = 0
     settled: set[int] = field(default_factory=set[int])
     reported: set[int] = field(default_factory=set[int])
+    open: int = 0
     first_open: int = 0
     delivered: int = 0
 
@@ -105,56 +117,67 @@ class Direction:
         """Send as many as are taken."""
         with suppress(Full):
             for _ in range(count):
-                number = len(self.accepted)
-                reliability = Reliability.UNORDERED if number % 3 == 1 else Reliability.SEMI_ORDERED
-                package = OutPackage(b"%s%d" % (self.name.encode(), number), reliability, Peers.PLAYERS, self.target)
-                self.sender.sender.try_send(package)
-                self.accepted.append(package)
+                reliability = Reliability.UNORDERED if self.accepted % 3 == 1 else Reliability.SEMI_ORDERED
+                data = b"%s%d" % (self.name, self.accepted)
+                self.sender.sender.try_send(OutPackage(data, reliability, Peers.PLAYERS, self.target))
+                self.accepted += 1
+                self.open += 1
 
     def take(self, packages: list[InPackage], failures: list[PeerFailed]) -> None:
         """Note what has come, and hold it against the promises."""
-        # Whatever was reported by now may have been given up before these packages came.
         for failure in failures:
-            self.reported.update(self._number(package.data) for package in failure.unconfirmed)
+            for package in failure.unconfirmed:
+                number = self._number(package.data)
+                if not self._known(number):
+                    self.open -= 1
+                self.reported.add(number)
         for package in packages:
             number = self._number(package.data)
-            if number in self.settled:
-                raise Broken(f"{self.name}: package {number} was delivered twice")
+            if number in self.settled or (number < self.first_open and number not in self.reported):
+                raise BrokenPromiseError(f"{self.name!r}: package {number} was delivered twice")
             if package.reliability is Reliability.SEMI_ORDERED:
-                while self.first_open in self.settled or self.first_open in self.reported:
-                    self.first_open += 1
+                self._advance()
                 if number > self.first_open:
-                    raise Broken(f"{self.name}: package {number} came before {self.first_open}")
+                    raise BrokenPromiseError(f"{self.name!r}: package {number} came before {self.first_open}")
+            if not self._known(number):
+                self.open -= 1
             self.settled.add(number)
             self.delivered += 1
 
-    @property
-    def open(self) -> int:
-        """How many were neither delivered nor reported yet."""
-        return len(self.accepted) - len(self.settled | self.reported)
+    def compact(self) -> None:
+        """Forget what need not be known any more."""
+        self._advance()
+        self.settled = {number for number in self.settled if number >= self.first_open or number in self.reported}
 
     def missing(self) -> list[int]:
         """Return the numbers of those that were neither delivered nor reported."""
-        return sorted(set(range(len(self.accepted))) - self.settled - self.reported)
+        return [number for number in range(self.first_open, self.accepted) if not self._known(number)]
+
+    def _advance(self) -> None:
+        while self.first_open in self.settled or self.first_open in self.reported:
+            self.first_open += 1
+
+    def _known(self, number: int) -> bool:
+        return number < self.first_open or number in self.settled or number in self.reported
 
     def _number(self, data: bytes) -> int:
-        name = self.name.encode()
-        if not data.startswith(name):
-            raise Broken(f"{self.name}: {data!r} is not of this direction")
-        return int(data[len(name) :])
+        if not data.startswith(self.name):
+            raise BrokenPromiseError(f"{self.name!r}: {data!r} is not of this direction")
+        return int(data.removeprefix(self.name))
 
 
 class Field:
     """Two stacks with traffic in both directions."""
 
     def __init__(self, link: str, random_numbers: random.Random, **options: Any) -> None:
-        loss = 0.2 if link == "lossy" else 0.0
+        loss = LOSS[link]
         there, back = (Link(loss=loss, seed=random_numbers.getrandbits(32)) for _ in range(2))
         self.pair = StackPair(there, back, **options)
         self.first, self.second = self.pair.first, self.pair.second
-        self.out = Direction("out", self.first, self.second, self.pair.second_address)
-        self.back = Direction("back", self.second, self.first, self.pair.first_address)
+        self.out = Direction(b"out", self.first, self.second, self.pair.second_address)
+        self.back = Direction(b"back", self.second, self.first, self.pair.first_address)
         self.directions = (self.out, self.back)
+        self.struck = False
 
     def exchange(self, count: int) -> None:
         """Send some packages each way and take what comes."""
@@ -179,14 +202,18 @@ class Field:
         while any(direction.open for direction in self.directions):
             self.take(0.01)
             if time.monotonic() > deadline:
-                missing = {direction.name: direction.missing()[:10] for direction in self.directions if direction.open}
-                raise Broken(f"{what}: neither delivered nor reported: {missing}")
+                missing = {
+                    direction.name.decode(): direction.missing()[:10] for direction in self.directions if direction.open
+                }
+                raise BrokenPromiseError(f"{what}: neither delivered nor reported: {missing}")
 
     def works(self) -> None:
         """Both stacks deliver and confirm."""
         self.exchange(5)
         self.settle("afterwards")
-        flushed = [threading.Thread(target=self._flush, args=(stack,), daemon=True) for stack in (self.first, self.second)]
+        flushed = [
+            threading.Thread(target=self._flush, args=(stack,), daemon=True) for stack in (self.first, self.second)
+        ]
         for thread in flushed:
             thread.start()
         deadline = time.monotonic() + WAIT
@@ -195,7 +222,7 @@ class Field:
                 self.take()
                 thread.join(0.01)
                 if time.monotonic() > deadline:
-                    raise Broken("afterwards: a flush is not answered")
+                    raise BrokenPromiseError("afterwards: a flush is not answered")
 
     def until(self, what: str, reached: Callable[[], bool], count: int = 10) -> None:
         """Keep the traffic going until something is reached."""
@@ -203,7 +230,7 @@ class Field:
         while not reached():
             self.exchange(count)
             if time.monotonic() > deadline:
-                raise Broken(f"{what} never came")
+                raise BrokenPromiseError(f"{what} never came")
 
     def restarts(self) -> int:
         return sum(value for name, value in self.first.counters().items() if name.endswith(".restarts"))
@@ -233,15 +260,20 @@ def run(cell: Cell, seed: int) -> Outcome:
             for hold in holds:
                 hold.release()
             field.pair.close()
+        outcome.struck = field.struck
         outcome.delivered = sum(direction.delivered for direction in field.directions)
         outcome.reported = sum(len(direction.reported - direction.settled) for direction in field.directions)
-        left = inventory.left(within=5.0)
-        if left:
-            raise Broken(f"left behind: {left}")
+        _check_left(inventory)
     except Exception as error:  # noqa: BLE001 - the table shows what went wrong
         outcome.problem = f"{type(error).__name__}: {error}"
     outcome.seconds = time.monotonic() - began
     return outcome
+
+
+def _check_left(inventory: Inventory) -> None:
+    left = inventory.left(within=5.0)
+    if left:
+        raise BrokenPromiseError(f"left behind: {left}")
 
 
 def _fault(field: Field, cell: Cell, nth: int, holds: list[Hold]) -> Callable[[], bool]:
@@ -254,19 +286,21 @@ def _fault(field: Field, cell: Cell, nth: int, holds: list[Hold]) -> Callable[[]
         crash(stack, node)
         return partial(getattr, trap, "sprung")
     if cell.fault == "stop":
-        stopped = _ref(stack, node).stop(block=False)
-        return lambda: _answered(stopped)
+        stopped = stop(stack, node)
+        return lambda: answered(stopped)
     hold = hang(stack, node) if nth == 1 else hang(stack, node, nth)
     holds.append(hold)
     return partial(getattr, hold, "sprung")
 
 
-def _ref(stack: Stack, node: str) -> pykka.ActorRef[Any]:
-    ref: pykka.ActorRef[Any] = stack.supervisor.proxy().node(node).get(timeout=WAIT).actor_ref
-    return ref
+def stop(stack: Stack, node: str) -> pykka.Future[Any]:
+    """Stop a node from outside."""
+    stopped: pykka.Future[Any] = stack.supervisor.proxy().node(node).get(timeout=WAIT).actor_ref.stop(block=False)
+    return stopped
 
 
-def _answered(future: pykka.Future[Any]) -> bool:
+def answered(future: pykka.Future[Any]) -> bool:
+    """Tell whether a future has a result."""
     try:
         future.get(timeout=0)
     except pykka.Timeout:
@@ -282,6 +316,7 @@ def _idle(field: Field, cell: Cell, random_numbers: random.Random, holds: list[H
     field.works()
     struck = _fault(field, cell, 1, holds)
     field.until("the fault", struck, count=1)
+    field.struck = True
     field.works()
 
 
@@ -290,6 +325,7 @@ def _load(field: Field, cell: Cell, random_numbers: random.Random, holds: list[H
     field.until("traffic", lambda: field.out.delivered >= 100)
     struck = _fault(field, cell, random_numbers.randrange(2, 60), holds)
     field.until("the fault", struck)
+    field.struck = True
     after = field.out.delivered + field.out.open + 100
     field.until("traffic after the fault", lambda: field.out.delivered >= after or bool(field.out.reported))
     field.settle("under load")
@@ -306,6 +342,7 @@ def _restart(field: Field, cell: Cell, random_numbers: random.Random, holds: lis
     field.until("the other node's restart", lambda: crashing.sprung)
     struck = _fault(field, cell, 1, holds)
     field.until("the fault", struck)
+    field.struck = True
     field.settle("during another restart")
     field.works()
 
@@ -317,7 +354,7 @@ def _shutdown(field: Field, cell: Cell, random_numbers: random.Random, holds: li
     paused = pause(field.first, cell.node)
     holds.append(paused)
     if not paused.wait(WAIT):
-        raise Broken("the node did not pause")
+        raise BrokenPromiseError("the node did not pause")
     field.exchange(30)
     field.exchange(30)
     left: list[PeerFailed] = []
@@ -330,19 +367,19 @@ def _shutdown(field: Field, cell: Cell, random_numbers: random.Random, holds: li
     deadline = time.monotonic() + WAIT
     while not field.first._core.errors.closed and time.monotonic() < deadline:
         field.take(0.001)  # until the shutdown has begun
-    with suppress(pykka.ActorDeadError):
-        _fault(field, cell, 1, holds)
+    struck = _fault(field, cell, 1, holds)
     paused.release()
     arrived: list[InPackage] = []  # only `close` tells what was reported, so they are held against that at the end
     while closing.is_alive():
         with suppress(Timeout):
             arrived += field.second.receiver.recv_many(4096, 0.01)
         if time.monotonic() > deadline:
-            raise Broken("the shutdown does not end")
+            raise BrokenPromiseError("the shutdown does not end")
     arrived += field.second.receiver.drain()
+    field.struck = struck()
     field.out.take(arrived, left)
     if field.out.open:
-        raise Broken(f"at the end neither delivered nor reported: {field.out.missing()[:10]}")
+        raise BrokenPromiseError(f"at the end neither delivered nor reported: {field.out.missing()[:10]}")
     field.back.take([], field.second.close(0.0))  # whoever receives no more is not sent to: the user's choice
 
 

@@ -28,7 +28,10 @@ def table(outcomes: list[Outcome]) -> str:
     lines = ["| fault | " + " | ".join(SITUATIONS) + " |", "|---" * (len(SITUATIONS) + 1) + "|"]
     for fault in FAULTS:
         cells = [rows[fault, situation] for situation in SITUATIONS]
-        kept = [f"{sum(o.problem is None for o in row)} of {len(row)}, {sum(o.reported for o in row)} reported" for row in cells]
+        kept = [
+            f"{sum(o.problem is None for o in row)} of {len(row)}, {sum(o.reported for o in row)} reported"
+            for row in cells
+        ]
         lines.append(f"| {fault} | " + " | ".join(kept) + " |")
     return "\n".join(lines)
 
@@ -69,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(table(outcomes))
     delivered, restarts = (sum(getattr(o, what) for o in outcomes) for what in ("delivered", "restarts"))
     print(
-        f"{len(outcomes)} cells in {time.monotonic() - began:.0f} s, {broken} broken; {delivered} packages delivered, "
+        f"{len(outcomes)} cells in {time.monotonic() - began:.0f} s, {broken} broken, {sum(o.struck for o in outcomes)} struck; {delivered} packages delivered, "
         f"{restarts} restarts; nodes: {', '.join(dict.fromkeys(cell.node for cell in cells))}; links: {', '.join(LINKS)}"
     )
     return 1 if broken else 0
