@@ -5,7 +5,7 @@ VENV := .venv-dev
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types diagram ci clean
+.PHONY: help demo test faults lint format types diagram ci clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,6 +21,9 @@ demo: $(VENV)/installed ## send a file through a lossy link between two processe
 
 test: $(VENV)/installed ## run the tests; make test ARGS=tests/protocol for some of them
 	$(BIN)/python -m pytest $(ARGS)
+
+faults: $(VENV)/installed ## kill every node in every way; make faults ARGS='--kills 10000' for a random killer
+	$(BIN)/python -m tests.faults.matrix $(ARGS)
 
 lint: $(VENV)/installed ## check style
 	$(BIN)/ruff check
