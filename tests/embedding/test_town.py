@@ -22,7 +22,7 @@ from packhorse.testing import crash, crash_on_start
 from . import town
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from packhorse import Address, Stack, Supervisor
 
@@ -99,7 +99,7 @@ def test_the_system_survives_that_its_stack_gives_up(
 
 
 @contextmanager
-def process(port: int) -> Iterator[subprocess.Popen[str]]:
+def process(port: int) -> Generator[subprocess.Popen[str]]:
     program = [sys.executable, "-m", "tests.embedding.town", str(port)]
     with subprocess.Popen(  # noqa: S603 - our own program
         program, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

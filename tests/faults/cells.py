@@ -126,8 +126,8 @@ class Direction:
     def take(self, packages: list[InPackage], failures: list[PeerFailed]) -> None:
         """Note what has come, and hold it against the promises."""
         for failure in failures:
-            for package in failure.unconfirmed:
-                number = self._number(package.data)
+            for given_up in failure.unconfirmed:
+                number = self._number(given_up.data)
                 if not self._known(number):
                     self.open -= 1
                 self.reported.add(number)

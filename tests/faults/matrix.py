@@ -21,7 +21,7 @@ JOBS = 3 * (os.cpu_count() or 1)
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """Return the table in Markdown: how many of a row's cells kept all promises."""
+    """Return the table in Markdown: how many cells kept all promises, how many did not, and what was only reported."""
     rows: defaultdict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         rows[outcome.cell.fault, outcome.cell.situation].append(outcome)
@@ -44,6 +44,8 @@ def run_all(cells: list[Cell], seed: int, jobs: int) -> list[Outcome]:
             outcomes.append(outcome)
             if outcome.problem:
                 print(f"BROKEN {outcome.cell} --seed {seed}: {outcome.problem}", flush=True)
+            elif not outcome.struck:
+                print(f"the node of {outcome.cell} had ended before its fault could strike", flush=True)
             elif sys.stderr.isatty():
                 print(f"\r{len(outcomes)} of {len(cells)}", end="", file=sys.stderr, flush=True)
     return outcomes

@@ -201,7 +201,8 @@ class Traps:
             _strike(late, "after", node)
 
     def _on_readable(self, node: Any, now: float) -> None:
-        self._late = late = []
+        late: list[Trap] = []
+        self._late = late
         try:
             node.__class__._on_readable(node, now)
         finally:
