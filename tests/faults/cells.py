@@ -356,7 +356,8 @@ def _shutdown(field: Field, cell: Cell, random_numbers: random.Random, holds: li
     if not paused.wait(WAIT):
         raise BrokenPromiseError("the node did not pause")
     field.exchange(30)
-    field.exchange(30)
+    waiting: Any = field.first._core.nodes[cell.node].actor_inbox
+    field.until("something to do", lambda: cell.node == "dreceiver" or len(waiting) > 0, count=30)
     left: list[PeerFailed] = []
 
     def close() -> None:
