@@ -5,7 +5,7 @@ VENV := .venv-dev
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint format types diagram ci clean
+.PHONY: help demo test faults lint format types diagram events ci clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,6 +41,9 @@ types: $(VENV)/installed ## check types, with mypy and pyright
 diagram: $(VENV)/installed ## draw the wiring anew: diagrams/stack.mmd, and the same in README.md
 	$(BIN)/python -c 'from packhorse.actors.wiring import mermaid; print(mermaid(), end="")' > diagrams/stack.mmd
 	sed -i -e '/^```mermaid$$/,/^```$$/{//!d}' -e '/^```mermaid$$/r diagrams/stack.mmd' README.md
+
+events: $(VENV)/installed ## write the tables of actors/EVENTS.md anew
+	$(BIN)/python -c 'from pathlib import Path; from packhorse.actors.events import rewritten; path = Path("actors/EVENTS.md"); path.write_text(rewritten(path.read_text()))'
 
 ci: ## do what CI does, on a clean copy of the last commit
 	.ci/run

@@ -30,8 +30,9 @@ def main(root: Path, wheel: Path) -> None:
         sys.exit(f"the wheel should bring one import name, packhorse; it brings {sorted(imported)}")
     if doubled := {name for name in names if names.count(name) > 1}:
         sys.exit(f"these are in the wheel more than once: {sorted(doubled)}")
-    if "packhorse/py.typed" not in names:
-        sys.exit("packhorse/py.typed is missing")
+    for needed in ("packhorse/py.typed", "packhorse/trace/packhorse.lua"):
+        if needed not in names:
+            sys.exit(f"{needed} is missing")
     packed = {name for name in names if name.endswith(".py")}
     if packed != modules(root):
         sys.exit(f"missing: {sorted(modules(root) - packed)}; not of this project: {sorted(packed - modules(root))}")

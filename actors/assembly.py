@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from ..protocol.address import host_port
 from ..protocol.confirmations import Confirmations
 from ..protocol.numbering import Numbering
 from ..protocol.policy import ConfirmPolicy, ResendPolicy
@@ -32,12 +33,12 @@ from .ureceiver import UReceiver
 from .usender import USender
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
-
     from ..protocol.address import Address
     from ..protocol.congestion import Controller
+    from ..protocol.packages import OutPackage
     from .keeper import Desk
     from .refs import StableRef
+    from .tracing import Journal
 
 __all__ = ["NodeSpec", "Parts", "assemble"]
 
@@ -54,13 +55,14 @@ class Parts:
     stack: str
     clock: Clock
     transport: Transport
-    logger: FilteringBoundLogger
+    journal: Journal
     resend: ResendPolicy
     confirm: ConfirmPolicy
     controller: Callable[[], Controller]
     random: Callable[[], float]
     hang_after: float | None
     inline: bool
+    identity: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +121,10 @@ class NodeSpec(ChildSpec):
 
 def assemble(
     parts: Parts,
-) -> tuple[dict[str, NodeSpec], Callable[[Desk, Mapping[str, StableRef]], StackCore]]:
+) -> tuple[
+    dict[str, NodeSpec],
+    Callable[[Desk, Mapping[str, StableRef], Callable[[OutPackage], OutPackage] | None], StackCore],
+]:
     """Make everything that belongs to a stack; nothing is started yet.
 
     Returns:
@@ -140,16 +145,16 @@ def assemble(
     packages, errors = PackageEnd(clock), ErrorEnd(clock)
     admission = Admission(mailboxes["usender"], clock)
     made: dict[str, tuple[type[Node[Any]], Callable[[], Any], dict[str, Any]]] = {
-        "usender": (USender, Numbering, {"admission": admission, "errors": errors}),
+        "usender": (USender, lambda: Numbering(identity=parts.identity), {"admission": admission, "errors": errors}),
         "dsender": (DSender, _no_state, {"transport": transport}),
         "resender": (
             Resender,
-            lambda: Redelivery(parts.resend, parts.random, controller=parts.controller),
+            lambda: Redelivery(parts.resend, parts.random, controller=parts.controller, identity=parts.identity),
             {"errors": errors},
         ),
         "confirmer": (Confirmer, lambda: Confirmations(parts.confirm), {}),
         "dreceiver": (DReceiver, _no_state, {"transport": transport}),
-        "ureceiver": (UReceiver, Receiving, {"packages": packages, "policy": parts.confirm}),
+        "ureceiver": (UReceiver, lambda: Receiving(parts.identity), {"packages": packages, "policy": parts.confirm}),
         "sreceiver": (SReceiver, _no_state, {}),
     }
     specs: dict[str, NodeSpec] = {}
@@ -164,7 +169,7 @@ def assemble(
             feeds=(*feeds, packages) if name == "ureceiver" else feeds,
             outlets=outlets,
             clock=clock,
-            logger=parts.logger.bind(node=name),
+            logger=parts.journal.tracer(stack=parts.stack, node=name, address=host_port(transport.address)),
         )
         specs[name] = NodeSpec(
             id=name,
@@ -177,7 +182,9 @@ def assemble(
             extras=extras,
         )
 
-    def make_core(supervisor: Desk, refs: Mapping[str, StableRef]) -> StackCore:
+    def make_core(
+        supervisor: Desk, refs: Mapping[str, StableRef], carry: Callable[[OutPackage], OutPackage] | None
+    ) -> StackCore:
         return StackCore(
             supervisor=supervisor,
             nodes=refs,
@@ -186,6 +193,8 @@ def assemble(
             errors=errors,
             resolver=Resolver(transport.address),
             ended=Promise(clock),
+            carry=carry,
+            journal=parts.journal,
         )
 
     return specs, make_core

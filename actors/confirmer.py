@@ -1,4 +1,4 @@
-"""confirmer: sends confirmations.
+"""confirmer: sends confirmations, and refusals.
 
 Owns the ids to confirm and when (`Confirmations`). When cancelled it first confirms everything it knows of.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from ..protocol.confirmations import Confirmations
-from ..protocol.messages import StillHere, ToConfirm
+from ..protocol.messages import Refuse, StillHere, ToConfirm
 from .messages import Death
 from .node import Node, Station
 
@@ -23,7 +23,11 @@ __all__ = ["Confirmer"]
 class Confirmer(Node[Confirmations]):
     """The node that sends control datagrams."""
 
-    handlers: ClassVar[Mapping[type, str]] = {ToConfirm: "_add", StillHere: "_still_here"}
+    handlers: ClassVar[Mapping[type, str]] = {
+        ToConfirm: "_add",
+        Refuse: "_refuse",
+        StillHere: "_still_here",
+    }
 
     def __init__(
         self, station: Station[Confirmations], inbox: Inbox, generation: int, report: Callable[[Death], None]
@@ -34,6 +38,10 @@ class Confirmer(Node[Confirmations]):
     def _add(self, message: ToConfirm, now: float) -> None:
         del now
         self._state.add(message)
+
+    def _refuse(self, message: Refuse, now: float) -> None:
+        del now
+        self._state.refuse(message)
 
     def _still_here(self, message: StillHere, now: float) -> None:
         del now

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .mailbox import Mailbox
     from .transport import Transport
 
-__all__ = ["DReceiver"]
+__all__ = ["DReceiver", "by_kind", "kind_of"]
 
 ROOM: Final = 4096
 """Packages that may wait for ureceiver, and receives that may wait for sreceiver, before more are dropped."""
@@ -32,9 +32,41 @@ ROOM: Final = 4096
 RECEIVES: Final = 16
 """Receives in a row before what they brought is handed on."""
 
-
 MANY: Final = 16
 """Datagrams in one receive that say that more are on their way."""
+
+_KINDS: Final = tuple(Kind)
+_KIND_BYTES: Final = bytes(KINDS)
+
+
+def kind_of(datagram: bytes) -> Kind:
+    """Say what a datagram is, whoever sent it."""
+    return KINDS[datagram[0]] if HEADER_SIZE <= len(datagram) <= MAX_DATAGRAM else Kind.INVALID
+
+
+def by_kind(size: int, buffer: bytes) -> list[tuple[Kind, int, bytes]]:
+    """Split datagrams that lie back to back into stretches of one kind: (kind, size, buffer). Nearly always there is one.
+
+    Each datagram has the kind that `kind_of` says. Its first byte says it, so the kinds of all are found at once; only the last
+    may be too short.
+    """
+    kinds = buffer[::size].translate(_KIND_BYTES)
+    if not HEADER_SIZE <= size <= MAX_DATAGRAM:
+        kinds = bytes(len(kinds))  # Kind.INVALID
+    odd = len(buffer) % size
+    if odd and (odd < HEADER_SIZE or size > MAX_DATAGRAM):
+        kinds = kinds[:-1] + bytes([kind_of(buffer[-odd:])])
+    if odd != len(buffer) and kinds == kinds[:1] * len(kinds):
+        return [(_KINDS[kinds[0]], size, buffer)]
+    parts: list[tuple[Kind, int, bytes]] = []
+    at = 0
+    while kinds:
+        rest = kinds.lstrip(kinds[:1])
+        part = buffer[at : at + (len(kinds) - len(rest)) * size]
+        parts.append((_KINDS[kinds[0]], min(size, len(part)), part))
+        at += len(part)
+        kinds = rest
+    return parts
 
 
 class DReceiver(Node[None]):
@@ -57,6 +89,7 @@ class DReceiver(Node[None]):
         self._controls: list[Received] = []
 
     def _on_readable(self, now: float) -> None:
+        del now  # what comes while this goes on may answer what was sent later
         # After a sleep what came is handed on at once, unless it is one of many; under load it pays to collect.
         for _ in range(RECEIVES):
             try:
@@ -67,26 +100,21 @@ class DReceiver(Node[None]):
             if received is None:
                 return
             source, size, buffer = received
-            self._classify(source, size, buffer, now)
+            self._classify(source, size, buffer, self._clock.now())
             if self._inbox.slept and len(buffer) < MANY * size:
                 return
 
     def _classify(self, source: Address, size: int, buffer: bytes, now: float) -> None:
-        """Say what was received in one go: datagrams of a size, nearly always all of a kind."""
-        if HEADER_SIZE <= size <= MAX_DATAGRAM and source[1] != 0:
-            kinds = {KINDS[flags] for flags in buffer[::size]}
-            if len(kinds) == 1 and (len(buffer) - 1) % size >= HEADER_SIZE - 1:
-                self._take(kinds.pop(), source, size, buffer, now)
-                return
-        for start in range(0, max(1, len(buffer)), max(1, size)):
-            datagram = buffer[start : start + size]
-            valid = HEADER_SIZE <= len(datagram) <= MAX_DATAGRAM
-            self._take(KINDS[datagram[0]] if valid else Kind.INVALID, source, len(datagram), datagram, now)
-
-    def _take(self, kind: Kind, source: Address, size: int, buffer: bytes, now: float) -> None:
         if source[1] == 0:
             self._drop("port_zero", source, buffer, size)
-        elif kind is Kind.INVALID:
+        elif len(buffer) <= size:
+            self._take(kind_of(buffer), source, size, buffer, now)
+        else:
+            for kind, part_size, part in by_kind(size, buffer):
+                self._take(kind, source, part_size, part, now)
+
+    def _take(self, kind: Kind, source: Address, size: int, buffer: bytes, now: float) -> None:
+        if kind is Kind.INVALID:
             self._drop("invalid", source, buffer, size)
         elif kind is Kind.CONTROL:
             self._controls.append(Received(source, size, buffer, now))
@@ -108,6 +136,8 @@ class DReceiver(Node[None]):
     def _offer(self, packages: list[Received], ureceiver: Mailbox) -> None:
         counts = list(accumulate([received.count for received in packages]))
         self._counters["datagrams"] += counts[-1]
+        if ureceiver.closed:
+            return  # nobody would take off its weight again
         fitting = bisect_right(counts, ROOM - ureceiver.weight)
         self._no_room(packages[fitting:])
         if not fitting:

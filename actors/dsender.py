@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, ClassVar
 
+from ..protocol.header import unpack_header
 from ..protocol.messages import Datagrams
+from ..protocol.notes import alike, which
 from .messages import Death
 from .node import Node, Station
 
@@ -44,8 +46,19 @@ class DSender(Node[None]):
         del now
         refused = self._transport.send(run.target, run.datagrams)
         self._counters["datagrams"] += len(run.datagrams) - len(refused)
+        if self._traced and run.numbers:
+            self._logger.debug(
+                "transport:datagram_sent",
+                target=run.target,
+                **which(run.numbers),
+                reliability=alike([unpack_header(datagram)[0].name.lower() for datagram in run.datagrams]),
+                bytes=sum(map(len, run.datagrams)),
+            )
         for error in refused:
             self._refused(run, error)
+
+    def _emit(self) -> None:
+        self._counters["segmented"] = self._transport.segmented
 
     def _refused(self, run: Datagrams, error: OSError) -> None:
         reason = errno.errorcode.get(error.errno or 0, "unknown")

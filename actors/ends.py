@@ -25,7 +25,7 @@ from pykka import ActorRef, Future
 from pykka._envelope import Envelope  # Pykka's own; tests/actors/test_pykka_contract.py holds it to that
 from pykka.messages import ProxyGetAttr
 
-from ..protocol.errors import Closed, PeerFailed, StackFailed, Timeout
+from ..protocol.errors import Closed, PeerFailed, PeerRestarted, StackFailed, Timeout
 from ..protocol.packages import InPackage
 from .clock import Clock, Condition
 
@@ -286,7 +286,11 @@ class ErrorEnd(UserEnd[PeerFailed]):
             self._payloads += sum(len(package.data) for package in kept)
             before = unread.unconfirmed if unread is not None else ()
             count = failure.count + (unread.count if unread is not None else 0)
-            self._slots[failure.target] = PeerFailed(failure.target, failure.reason, (*before, *kept), count)
+            if isinstance(failure, PeerRestarted) or isinstance(unread, PeerRestarted):
+                # Once it was restarted, nobody should miss that.
+                self._slots[failure.target] = PeerRestarted(failure.target, (*before, *kept), count)
+            else:
+                self._slots[failure.target] = PeerFailed(failure.target, failure.reason, (*before, *kept), count)
             self._came()
 
     def leftovers(self) -> list[PeerFailed]:

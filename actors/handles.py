@@ -19,7 +19,7 @@ from ..protocol.packages import InPackage, OutPackage
 from .messages import EndClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pykka import ActorProxy, ActorRef
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .node import Node
     from .refs import StableRef
     from .resolver import Resolver
+    from .tracing import Journal
 
 T = TypeVar("T")
 
@@ -50,6 +51,8 @@ class StackCore:
     errors: ErrorEnd
     resolver: Resolver
     ended: Promise[None]
+    carry: Callable[[OutPackage], OutPackage] | None
+    journal: Journal
 
 
 class _Handle:
@@ -78,6 +81,7 @@ class PackageSender(_Handle):
         super().__init__(core, node, lifeline)
         self._admit = core.admission.send_one
         self._known = core.resolver.known
+        self._carry = core.carry
 
     def send(self, package: OutPackage, timeout: float | None = None) -> None:
         """Send a package, waiting while 1024 packages for its target wait already (or 64 MiB in all).
@@ -97,6 +101,8 @@ class PackageSender(_Handle):
             raise TypeError(_NO_PACKAGE.format(type(package).__name__))
         if self._known.get(package.target) is not package.target:
             package = self._core.resolver.resolved(package)
+        if self._carry is not None:
+            package = self._carry(package)
         self._admit(package, timeout)
 
     def try_send(self, package: OutPackage) -> None:
@@ -141,7 +147,8 @@ class PackageSender(_Handle):
     def _checked(self, package: OutPackage) -> OutPackage:
         if type(package) is not OutPackage:
             raise TypeError(_NO_PACKAGE.format(type(package).__name__))
-        return self._core.resolver.resolved(package)
+        package = self._core.resolver.resolved(package)
+        return package if self._carry is None else self._carry(package)
 
 
 class _Receiver(_Handle, Generic[T]):

@@ -20,8 +20,16 @@ logging.getLogger("packhorse").addHandler(logging.NullHandler())
 
 
 def choose_logger(logger: Any = None) -> FilteringBoundLogger:
-    """Return the logger to bind a stack's context to; `logger` is the program's own, a structlog logger."""
+    """Return the logger to bind a stack's context to; `logger` is the program's own, a structlog logger.
+
+    Raises:
+        TypeError: it is no such logger.
+    """
     if logger is not None:
+        if not callable(getattr(logger, "bind", None)):
+            raise TypeError(
+                f"a logger is one of structlog's, or has at least its `bind`; this is a {type(logger).__name__}"
+            )
         return cast("FilteringBoundLogger", logger)
     if structlog.is_configured():
         return cast("FilteringBoundLogger", structlog.get_logger("packhorse"))

@@ -107,6 +107,7 @@ class Mailbox:
         aborted: the node should end at once, whatever waits.
         weight_put: how many packages were put so far, if whoever puts them counts: one message may carry many.
         weight_taken: how many of them the reader has begun to handle.
+        high_water: the most messages that ever waited when the reader came to look.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class Mailbox:
         self._wakes_at: float | None = None
         self.weight_put = 0
         self.weight_taken = 0
+        self.high_water = 0
         self._sleeper: Inbox | None = None
         clock.joined()
 
@@ -301,7 +303,9 @@ class Mailbox:
     def take(self) -> list[Any] | Envelope[Any] | None:
         """Take the next ask or tell, or all data before it, or None if nothing waits."""
         items = self._items
-        count = min(len(items), BATCH_LIMIT)
+        waiting = len(items)
+        self.high_water = max(self.high_water, waiting)
+        count = min(waiting, BATCH_LIMIT)
         if not self.asked:  # looked at after counting: what came meanwhile is not taken now
             take = items.popleft
             batch = [take() for _ in range(count)]

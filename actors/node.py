@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import pykka
 
@@ -25,13 +25,20 @@ from .supervised import SupervisedActor
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from structlog.typing import FilteringBoundLogger
-
+    from ..protocol.notes import Note
     from .clock import Clock
     from .inbox import Inbox
     from .mailbox import Feed, Mailbox
+    from .tracing import Tracer
 
-S = TypeVar("S")
+
+class Noting(Protocol):
+    """A part of the protocol, as far as every node knows it."""
+
+    notes: list[Note] | None
+
+
+S = TypeVar("S", bound="Noting | None")
 
 __all__ = ["Node", "Station"]
 
@@ -48,7 +55,7 @@ class Station(Generic[S]):
         feeds: what must have room before the node takes data.
         outlets: mailboxes the node puts into, by the name of their node.
         clock: the stack's clock.
-        logger: bound to stack and node.
+        logger: what it writes with, bound to stack and node.
         counters: what was counted; written by the node only.
         incarnation: the present actor, or the last one.
         prepare: called with each new incarnation before it is started; for `packhorse.testing.faults`.
@@ -61,7 +68,7 @@ class Station(Generic[S]):
     feeds: tuple[Feed, ...]
     outlets: Mapping[str, Mailbox]
     clock: Clock
-    logger: FilteringBoundLogger
+    logger: Tracer
     counters: Counter[str] = field(default_factory=Counter[str])
     incarnation: Node[S] | None = None
     prepare: Callable[[Node[S]], None] | None = None
@@ -97,6 +104,7 @@ class Node(SupervisedActor, Generic[S]):
         self._logger = station.logger
         self._draining = False
         self._borrowed: Mailbox | None = None
+        self._traced = False
         self._table: dict[type, Callable[[Any, float], None]] = {
             kind: getattr(self, name) for kind, name in self.handlers.items()
         }
@@ -133,6 +141,8 @@ class Node(SupervisedActor, Generic[S]):
 
     def on_receive(self, message: Any) -> None:
         """Handle a batch or a tick; see the module's rules."""
+        if self._logger.traced is not self._traced:
+            self._trace()
         now = self._clock.now()
         kind = message.__class__
         try:
@@ -181,10 +191,19 @@ class Node(SupervisedActor, Generic[S]):
             if self._inbox.sealed:
                 return
             self._emit()
+            if self._traced and self._state is not None and self._state.notes:
+                self._logger.note(self._state.notes)
+                self._state.notes.clear()
         borrowed, self._borrowed = self._borrowed, None
         if borrowed is not None:
             borrowed.handle_here()
         self._wake_others()
+
+    def _trace(self) -> None:
+        """Begin or end to tell of every package; the journal has changed its mind."""
+        self._traced = self._logger.traced
+        if self._state is not None:
+            self._state.notes = [] if self._traced else None
 
     def _hand_over(self, mailbox: Mailbox, items: list[Any]) -> None:
         """Put items; if nothing else is to be done, handle them in the other node's place as soon as everything is passed on."""

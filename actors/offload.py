@@ -44,17 +44,18 @@ def stretches(datagrams: list[bytes]) -> Iterator[tuple[int, list[bytes]]]:
     """Split datagrams into what one call can send, in order: (size, datagrams), each of that size, only the last shorter."""
     sizes = list(map(len, datagrams))
     at = 0
-    alike = len(set(sizes)) == 1
     while at < len(sizes):
         size = sizes[at]
-        most = min(len(sizes), at + min(MOST_SEGMENTS, MOST_BYTES // max(1, size)))
-        end = most if alike else at + 1
-        while end < most and sizes[end] == size:
-            end += 1
-        if end < most and 0 < sizes[end] < size:
-            end += 1
-        yield size, datagrams[at:end]
-        at = end
+        most = sizes[at : at + max(1, min(MOST_SEGMENTS, MOST_BYTES // max(1, size)))]
+        count = len(most)
+        if most.count(size) < count:
+            count = next(place for place, other in enumerate(most) if other != size)
+            if 0 < most[count] < size:
+                count += 1
+        if not size:
+            count = 1  # no call can say "several empty ones"
+        yield size, datagrams[at : at + count]
+        at += count
 
 
 class Segmentation:

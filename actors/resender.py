@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..protocol.messages import Confirmed, Dropped, Flush, Forgotten, Revive, Sent
+from ..protocol.messages import Confirmed, Dropped, Flush, Forgotten, Refused, Revive, Sent
 from ..protocol.redelivery import Redelivery
 from .messages import Death, GiveUpAt
 from .node import Node, Station
@@ -28,6 +28,7 @@ class Resender(Node[Redelivery]):
     handlers: ClassVar[Mapping[type, str]] = {
         Sent: "_sent",
         Confirmed: "_confirmed",
+        Refused: "_refused",
         Revive: "_revive",
         Dropped: "_dropped",
         Forgotten: "_forgotten",
@@ -56,6 +57,10 @@ class Resender(Node[Redelivery]):
     def _confirmed(self, confirmed: Confirmed, now: float) -> None:
         del now
         self._state.confirmed(confirmed)
+
+    def _refused(self, refused: Refused, now: float) -> None:
+        del now
+        self._state.refused(refused)
 
     def _revive(self, revive: Revive, now: float) -> None:
         self._state.revive(revive, now)
@@ -99,11 +104,10 @@ class Resender(Node[Redelivery]):
         state.failures.clear()
         self._usender.put_all(state.to_usender)
         state.to_usender.clear()
-        for run in state.to_dsender:
-            self._logger.debug("recovery:package_resent", target=run.target, count=len(run.datagrams))
         self._dsender.put_all(state.to_dsender)
         state.to_dsender.clear()
         self._counters["resent"] = state.resent
+        self._counters["strange"] = state.strange
         for token in state.flushed:
             promise: Any = token  # what usender put into the Flush
             promise.keep(None)

@@ -1,4 +1,4 @@
-"""sreceiver: handles control datagrams, which are confirmations.
+"""sreceiver: handles control datagrams: confirmations, and refusals of packages whose sender is not known.
 
 Keeps nothing. When cancelled it ends at once: the resender, the only one who wants to know, has ended before.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from ..protocol.header import unpack_confirmation
-from ..protocol.messages import Confirmed, Received
+from ..protocol.header import REFUSAL, unpack_confirmation
+from ..protocol.identity import read_echo, unpack_echo
+from ..protocol.messages import Confirmed, Received, Refused
+from ..protocol.notes import which
 from .messages import Death
 from .node import Node, Station
 
@@ -28,17 +30,25 @@ class SReceiver(Node[None]):
     def __init__(self, station: Station[None], inbox: Inbox, generation: int, report: Callable[[Death], None]) -> None:
         super().__init__(station, inbox, generation, report)
         self._resender = station.outlets["resender"]
-        self._confirmed: list[Confirmed] = []
+        self._read: list[Confirmed | Refused] = []
 
     def _received(self, received: Received, now: float) -> None:
         del now
         buffer, size = received.buffer, received.size
         self._counters["datagrams"] += -(-len(buffer) // size)
-        self._confirmed += [
-            Confirmed(received.source, unpack_confirmation(buffer[start : start + size]), received.time)
-            for start in range(0, len(buffer), size)
-        ]
+        for start in range(0, len(buffer), size):
+            datagram = buffer[start : start + size]
+            echo = read_echo(datagram)
+            if datagram[0] == REFUSAL:
+                hint, _, by = unpack_echo(echo)
+                self._read.append(Refused(received.source, hint, by, received.time))
+            else:
+                one = Confirmed(received.source, unpack_confirmation(datagram), received.time, echo)
+                self._read.append(one)
+                if self._traced:
+                    named = which(one.ids) if one.ids else {"count": 0}
+                    self._logger.debug("transport:confirmation_received", source=one.source, **named)
 
     def _emit(self) -> None:
-        self._resender.put_all(self._confirmed)
-        self._confirmed.clear()
+        self._resender.put_all(self._read)
+        self._read.clear()

@@ -18,27 +18,34 @@ from __future__ import annotations
 
 import contextlib
 import random as random_module
+import time
 import warnings
 import weakref
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from ..protocol.address import host_port
 from ..protocol.congestion import Controller, DelayController
 from ..protocol.errors import Closed, StackFailed
+from ..protocol.identity import make_identity
+from ..protocol.packages import normalized
 from ..protocol.policy import ConfirmPolicy, ResendPolicy
 from . import wiring
 from .assembly import NodeSpec, Parts, assemble
 from .children import Child, Demand, Status
 from .childspec import seconds
 from .clock import SYSTEM_CLOCK, Clock
+from .context import with_context
 from .handles import LINGER, ConnErrorReceiver, PackageReceiver, PackageSender, StackCore
 from .keeper import ABANDON_AFTER
 from .log import choose_logger
 from .messages import Abandoned, Death, DeathReason, EndClosed, Forget, GiveUpAt, Poisoned
 from .node import Node, Station
+from .stats import StackStats, collect
 from .supervisor import INTENSITY, PERIOD, Supervisor
+from .tracing import Journal
 from .transport import Transport, UdpTransport
 
 if TYPE_CHECKING:
@@ -58,6 +65,12 @@ FRESH_STATE: Final = 10
 
 _stack_numbers = count(1)
 
+
+def _identity_source(random: Callable[[], float]) -> Callable[[], float]:
+    """Return where an identity comes from: a program that seeds Python's generator would get the same one in each of its lives."""
+    return random_module.SystemRandom().random if random is random_module.random else random
+
+
 RUNNING: Final[weakref.WeakSet[StackSupervisor]] = weakref.WeakSet()
 """The supervisors that were started; what is still open when the program ends is closed."""
 
@@ -75,10 +88,17 @@ class StackSupervisor(Supervisor):
         clock: the time; `packhorse.testing.ManualClock` for tests.
         transport: what to use instead of a UDP socket, for tests.
         random: returns uniformly random numbers from 0 to 1.
+        identity: whether the stack has an identity, by which peers notice that it was started anew, and it that they were (see the
+            specification). Without one nothing is sent that the protocol's original does not send.
         offload: whether the socket may take and give many datagrams in one system call, where the system can (Linux).
         inline: whether a node that has just been woken may handle a batch for dsender or ureceiver in their place while they sleep, which
             spares waking one more thread. False for every batch in its own node's thread.
         hang_after: seconds without progress after which a node at work counts as hung; None: never.
+        trace_sample: debug events tell only of packages whose id is a multiple of this, so that tracing costs little. Both ends
+            tell of the same packages then.
+        trace_peers: debug events tell only of packages for or from these addresses; None: of all.
+        trace_context: names of structlog's context variables whose values, as they are when a package is sent, become part of its event
+            `package:numbered`; "trace_id" and "span_id" are OpenTelemetry's, if that is installed (extra `otel`) and records.
 
     Raises:
         OSError: the port is taken or the address is not ours.
@@ -99,43 +119,53 @@ class StackSupervisor(Supervisor):
         clock: Clock = SYSTEM_CLOCK,
         transport: Transport | None = None,
         random: Callable[[], float] = random_module.random,
+        identity: bool = True,
         offload: bool = True,
         inline: bool = True,
         hang_after: float | None = HANG_AFTER,
+        trace_sample: int = 1,
+        trace_peers: Collection[Address] | None = None,
+        trace_context: Collection[str] = (),
     ) -> None:
-        self._stack = f"stack-{next(_stack_numbers)}"
-        bound = choose_logger(logger).bind(stack=self._stack)
+        number = next(_stack_numbers)
+        self._stack = f"stack-{number}"
         if hang_after is not None and not seconds("hang_after", hang_after):
             raise ValueError("hang_after must be more than 0 seconds; None switches it off")
+        peers = None if trace_peers is None else [normalized(peer) for peer in trace_peers]
+        self.journal = Journal(choose_logger(logger), clock, sample=trace_sample, peers=peers)
+        transport = UdpTransport(host, port, offload=offload) if transport is None else transport
         super().__init__(
             intensity=INTENSITY,
             period=PERIOD,
             clock=clock,
             random=random,
-            logger=bound,
+            logger=self.journal.tracer(stack=self._stack, address=host_port(transport.address)),
             name=f"{self._stack}-supervisor",
         )
         self._closed_ends: set[str] = set()
         self._abandon_at: float | None = None
         self._renewed: defaultdict[str, set[Address | None]] = defaultdict(set)
-        self._transport = UdpTransport(host, port, offload=offload) if transport is None else transport
-        self.address: Address = self._transport.address
+        self._transport = transport
+        self.address: Address = transport.address
         """The address that the stack's socket is bound to."""
         parts = Parts(
             stack=self._stack,
             clock=clock,
-            transport=self._transport,
-            logger=self._logger,
+            transport=transport,
+            journal=self.journal,
             resend=resend or ResendPolicy(),
             confirm=confirm or ConfirmPolicy(),
             controller=controller,
             random=random,
             hang_after=hang_after,
             inline=inline,
+            identity=make_identity(_identity_source(random), number) if identity else None,
         )
         self._nodes, make_core = assemble(parts)
         children = {name: self._admit(spec) for name, spec in self._nodes.items()}
-        self._core = make_core(self._desk, {name: child.ref for name, child in children.items()})
+        self._core = make_core(
+            self._desk, {name: child.ref for name, child in children.items()}, with_context(trace_context)
+        )
 
     # The user's side. These run in the supervisor's thread; through a proxy they return futures.
 
@@ -170,6 +200,12 @@ class StackSupervisor(Supervisor):
             result[f"{name}.restarts"] = self._children[name].generation
         result["supervisor.left_behind"] = self._left_behind
         return result
+
+    def stats(self) -> StackStats:
+        """Return what the stack has done so far, as a whole and per peer, and what waits where."""
+        stations = {name: node.station for name, node in self._nodes.items()}
+        restarts = {name: child.generation for name, child in self._children.items()}
+        return collect(stations, restarts, self.address, self._clock.now())
 
     def forget(self, target: Address) -> None:
         """Forget the numbering of a peer, both ways: it was started anew. Unconfirmed packages for it are reported.
@@ -206,7 +242,7 @@ class StackSupervisor(Supervisor):
     def on_start(self) -> None:
         """Start the nodes."""
         RUNNING.add(self)
-        self._logger.info("stack:started", address=self.address, receive_buffer=self._transport.receive_buffer)
+        self._logger.info("stack:started", unix=time.time(), receive_buffer=self._transport.receive_buffer)
         super().on_start()
 
     def on_stop(self) -> None:

@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Final, Protocol, cast
 
 from ..protocol.address import Address, canonical
@@ -45,11 +45,19 @@ class Transport(Parking, Protocol):
 
     @property
     def overflowed(self) -> int:
-        """What was lost because the receive buffer was full, as far as the system tells."""
+        """What was lost because the receive buffer was full, as far as the system tells.
+
+        Linux counts what it has queued: one datagram, or all that came as one.
+        """
+        ...
+
+    @property
+    def segmented(self) -> int:
+        """System calls that sent several datagrams at once."""
         ...
 
     def send(self, target: Address, datagrams: list[bytes]) -> Sequence[OSError]:
-        """Send datagrams in order. Returns an error for each that the system refused; it is gone, the others are sent."""
+        """Send datagrams, at least one, in order. Returns an error for each that the system refused; it is gone, the others are sent."""
         ...
 
     def receive(self) -> tuple[Address, int, bytes] | None:
@@ -95,7 +103,9 @@ class UdpTransport:
         self._closed = False
         self._buffer = memoryview(bytearray(LONGEST))
         self._sources: dict[Any, Address] = {}
+        self._mapped: dict[Address, Any] = {}
         self.overflowed = 0
+        self.segmented = 0
         self._parking = threading.Lock()
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -108,11 +118,12 @@ class UdpTransport:
             if offload:
                 accept_coalesced(self._socket)
             count_overflow(self._socket)
-            self._alarm = _Alarm()
+            self._receive: Callable[..., Any] = getattr(self._socket, "recvmsg_into", self._recvfrom_into)
+            self._alarm: _Alarm | None = _Alarm()
+            self._poll = _poller(self._socket.fileno(), self._alarm.fileno())
         except BaseException:
             self._socket.close()
             raise
-        self._poll = _poller(self._socket, self._alarm)
 
     @property
     def address(self) -> Address:
@@ -129,7 +140,10 @@ class UdpTransport:
         """Send datagrams, waiting while the socket's buffer is full; see `Transport.send`."""
         destination: Any = target
         if self._six and len(target) == 2:  # noqa: PLR2004 - an IPv4 address
-            destination = (f"::ffff:{target[0]}", target[1], 0, 0)
+            destination = self._mapped.get(target)
+            if destination is None:
+                destination = (f"::ffff:{target[0]}", target[1], 0, 0)
+                _remember(self._mapped, target, destination)
         segmentation = self._segmentation
         if len(datagrams) == 1 or segmentation is None or not segmentation.works:
             return self._send_plainly(datagrams, destination)
@@ -139,7 +153,9 @@ class UdpTransport:
                 refused += self._send_plainly(run, destination)
                 continue
             error = self._send(b"".join(run), segmentation.ancillary(size), destination)
-            if error is not None:
+            if error is None:
+                self.segmented += 1
+            else:
                 refusals = self._send_plainly(run, destination)
                 segmentation.failed(error, plainly=not refusals)
                 refused += refusals
@@ -148,7 +164,7 @@ class UdpTransport:
     def receive(self) -> tuple[Address, int, bytes] | None:
         """Return what came next; see `Transport.receive`."""
         try:
-            count, ancillary, flags, raw = self._socket.recvmsg_into([self._buffer], ANCILLARY)
+            count, ancillary, flags, raw = self._receive((self._buffer,), ANCILLARY)
         except BlockingIOError:
             self._readable = False
             return None
@@ -163,9 +179,8 @@ class UdpTransport:
             raise OSError(errno.EMSGSIZE, "what came was cut off")
         source = self._sources.get(raw)
         if source is None:
-            if len(self._sources) >= _REMEMBERED:
-                self._sources.clear()
-            source = self._sources[raw] = self._canonical(raw)
+            source = self._canonical(raw)
+            _remember(self._sources, raw, source)
         return source, size or count, bytes(self._buffer[:count])
 
     def ready(self) -> bool:
@@ -175,28 +190,31 @@ class UdpTransport:
     def park(self, deadline: float | None) -> bool:
         """Sleep until there is a datagram, until `unpark`, or until the deadline; return whether that took any sleep."""
         with self._parking:
-            if self._closed:
+            alarm = self._alarm
+            if self._closed or alarm is None:
                 return True
             found = self._poll(0)
             self._waited = not found
             if not found:
                 found = self._poll(None if deadline is None else max(0.0, deadline - time.monotonic()))
-            if self._alarm.fileno() in found:
-                self._alarm.silence()
+            if alarm.fileno() in found:
+                alarm.silence()
             self._readable = self._readable or self._socket.fileno() in found
         return self._waited
 
     def unpark(self) -> None:
         """Wake the reader."""
-        self._alarm.ring()
+        alarm = self._alarm
+        if alarm is not None:
+            alarm.ring()
 
     def close(self) -> None:
         """Close the socket and what belongs to it."""
         self._closed = True
-        self._alarm.ring()
+        self.unpark()
         with self._parking:  # nothing would wake a reader that sleeps on descriptors that are gone
             self._socket.close()
-            self._alarm.close()
+            self._alarm = None
 
     def _send_plainly(self, datagrams: list[bytes], destination: Any) -> Sequence[OSError]:
         errors = [self._send(datagram, (), destination) for datagram in datagrams]
@@ -218,6 +236,11 @@ class UdpTransport:
             else:
                 return None
 
+    def _recvfrom_into(self, buffers: tuple[memoryview], _: int) -> tuple[int, list[Any], int, Any]:
+        """Do `recvmsg_into` for systems that lack it (Windows)."""
+        count, source = self._socket.recvfrom_into(buffers[0])
+        return count, [], 0, source
+
     def _canonical(self, address: Any) -> Address:
         if not self._six:
             return cast("tuple[str, int]", address)
@@ -225,27 +248,35 @@ class UdpTransport:
         return canonical(host.partition("%")[0], port, scope)
 
 
-def _poller(*sources: Any) -> Callable[[float | None], set[int]]:
-    """Return what waits, at most so many seconds, until any of these can be read, and tells which (by descriptor)."""
+def _remember(known: dict[Any, Any], key: Any, value: Any) -> None:
+    """Add to what is known, within bounds: what comes from the network may be forged."""
+    if len(known) >= _REMEMBERED:
+        known.clear()
+    known[key] = value
+
+
+def _poller(*descriptors: int) -> Callable[[float | None], Container[int]]:
+    """Return what waits, at most so many seconds, until any of these can be read, and tells which."""
     if hasattr(select, "poll"):
         poll = select.poll()
-        for source in sources:
-            poll.register(source, select.POLLIN)
-        return lambda timeout: {
-            descriptor for descriptor, _ in poll.poll(None if timeout is None else math.ceil(timeout * 1000))
-        }
+        for descriptor in descriptors:
+            poll.register(descriptor, select.POLLIN)
+        return lambda timeout: dict(poll.poll(None if timeout is None else math.ceil(timeout * 1000)))
 
-    def wait(timeout: float | None) -> set[int]:
+    def wait(timeout: float | None) -> Container[int]:
         with selectors.DefaultSelector() as selector:
-            for source in sources:
-                selector.register(source, selectors.EVENT_READ)
+            for descriptor in descriptors:
+                selector.register(descriptor, selectors.EVENT_READ)
             return {key.fd for key, _ in selector.select(timeout)}
 
     return wait
 
 
 class _Alarm:
-    """Wakes a thread that sleeps on file descriptors."""
+    """Wakes a thread that sleeps on file descriptors.
+
+    It is closed when nobody refers to it, so that whoever rings it late never writes to a descriptor that is somebody else's by now.
+    """
 
     def __init__(self) -> None:
         self._event = -1
@@ -264,10 +295,10 @@ class _Alarm:
         try:
             if self._ends is not None:
                 self._ends[1].send(b"!")
-            elif self._event >= 0:
+            else:
                 os.eventfd_write(self._event, 1)
         except OSError:
-            pass  # it rings already, or it was closed and nobody sleeps
+            pass  # it rings already
 
     def silence(self) -> None:
         try:
@@ -278,10 +309,9 @@ class _Alarm:
         except BlockingIOError:
             pass
 
-    def close(self) -> None:
+    def __del__(self) -> None:
         if self._ends is not None:
             for end in self._ends:
                 end.close()
         elif self._event >= 0:
-            event, self._event = self._event, -1
-            os.close(event)
+            os.close(self._event)

@@ -1,7 +1,7 @@
 """ureceiver: hands packages to the user.
 
 Owns what was received from each source (`Receiving`). Hands a package over before confirmer hears of it. Takes no data while
-the user is behind; if that lasts, the senders are told that we live. When cancelled it ends at once: what the user will not
+the user is behind; if that lasts, the senders are told that we live. Tells usender of sources that were started anew. When cancelled it ends at once: what the user will not
 take must not be confirmed.
 """
 
@@ -48,6 +48,7 @@ class UReceiver(Node[Receiving]):
         self._unlooked = 0
         """Ids that confirmer was given since it was last woken for them."""
         self._confirmer = station.outlets["confirmer"]
+        self._usender = station.outlets["usender"]
         inbox.pause_tick = STILL_HERE
 
     def on_start(self) -> None:
@@ -105,7 +106,16 @@ class UReceiver(Node[Receiving]):
             self._confirmer.put_softly(state.to_confirmer)
             state.to_confirmer.clear()
             self._confirmer.wake_by(by)
+        if state.to_refuse:
+            self._confirmer.put_all(state.to_refuse)
+            state.to_refuse.clear()
+        for restarted in state.to_usender:
+            self._logger.info("peer:restarted", source=restarted.target)
+        if state.to_usender:
+            self._usender.put_all(state.to_usender)
+            state.to_usender.clear()
         counters = self._counters
+        counters["strange"] = state.strange
         counters["duplicates"] = state.duplicates
         counters["refused"] = state.refused
         counters["kept"] = state.kept

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..protocol.errors import FailureReason, PeerFailed
-from ..protocol.messages import Expired, Failed, Grant
+from ..protocol.messages import Acknowledged, Expired, Failed, Grant, Restarted
 from ..protocol.numbering import Numbering
 from ..protocol.packages import OutPackage
+from .context import TracedPackage
 from .messages import Batch, Death, FlushAll, Forget
 from .node import Node, Station
 
@@ -33,9 +34,12 @@ class USender(Node[Numbering]):
 
     handlers: ClassVar[Mapping[type, str]] = {
         OutPackage: "_send",
+        TracedPackage: "_send",
         Grant: "_granted",
         Failed: "_failed",
         Expired: "_expired",
+        Acknowledged: "_acknowledged",
+        Restarted: "_restarted",
         Forget: "_forget",
         FlushAll: "_flush",
     }
@@ -91,6 +95,13 @@ class USender(Node[Numbering]):
     def _expired(self, expired: Expired, now: float) -> None:
         self._state.expired(expired, now)
 
+    def _acknowledged(self, acknowledged: Acknowledged, now: float) -> None:
+        del now
+        self._state.acknowledged(acknowledged)
+
+    def _restarted(self, restarted: Restarted, now: float) -> None:
+        self._state.restarted(restarted, now)
+
     def _forget(self, forget: Forget, now: float) -> None:
         del now
         self._state.forget(forget.target)
@@ -138,7 +149,7 @@ class USender(Node[Numbering]):
         return not self._state.waiting
 
     def _salvage(self, item: Any, now: float) -> None:
-        if type(item) is OutPackage:
+        if isinstance(item, OutPackage):
             # It got no id, so it leaves no hole.
             self._admission.release([item])
             self._tell_user(PeerFailed(item.target, FailureReason.POISONED, [item]))

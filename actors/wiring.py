@@ -22,8 +22,9 @@ STATE: Final = (
     ("resender", "usender"),
     ("sreceiver", "resender"),
     ("ureceiver", "confirmer"),
+    ("ureceiver", "usender"),
 )
-"""These replace the state that the original shares behind mutexes."""
+"""These replace the state that the original shares behind mutexes. The last is new: it tells of sources that were restarted."""
 
 HOLDS_BACK: Final = (
     ("usender", "resender"),
@@ -54,7 +55,8 @@ USER_ENDS: Final = (
     ("usender", "ConnErrorReceiver"),
     ("ureceiver", "PackageReceiver"),
 )
-"""What the user holds. usender reports only packages that had no id yet: it crashed over them, or their lifetime passed."""
+"""What the user holds. usender reports packages that had no id yet, because it crashed over them or their lifetime
+passed, and restarts that left nothing unconfirmed."""
 
 _LEGEND: Final = """\
     subgraph legend

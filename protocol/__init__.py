@@ -25,6 +25,7 @@ from .errors import (
     PackageError,
     PackhorseError,
     PeerFailed,
+    PeerRestarted,
     StackFailed,
     Timeout,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "PackageIterator",
     "PackhorseError",
     "PeerFailed",
+    "PeerRestarted",
     "Peers",
     "Reliability",
     "ResendPolicy",

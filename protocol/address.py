@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from .errors import PackageError
 
-__all__ = ["Address", "canonical", "check_port", "check_target", "is_numeric"]
+__all__ = ["Address", "canonical", "check_port", "check_target", "host_port", "is_numeric"]
 
 Address = tuple[str, int] | tuple[str, int, int, int]
 """What identifies a peer: `(host, port)`, or for IPv6 `(host, port, 0, scope)`."""
@@ -50,6 +50,12 @@ def canonical(host: str, port: int, scope: int = 0) -> Address:
     if zone is not None and zone.isdecimal():
         scope = int(zone)
     return str(IPv6Address(int(address))), port, 0, scope
+
+
+def host_port(address: Address) -> str:
+    """Write an address as people do: `10.0.0.7:8082`, `[2001:db8::1]:8082`."""
+    host, port = address[0], address[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def check_port(port: object) -> int:

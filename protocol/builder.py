@@ -71,14 +71,15 @@ class PackageBuilder:
         self._reliability = reliability
         self._peers = peers
         self._target = probe.target
-        self._codec = codec
+        self._encode = codec.encode
         self._complete: deque[OutPackage] = deque()
-        self._data = bytearray()
+        self._messages: list[bytes] = []
+        self._size = 0
         self._oldest = math.inf
         self._latest: float | None = None
 
     def __len__(self) -> int:
-        return len(self._complete) + bool(self._data)
+        return len(self._complete) + bool(self._messages)
 
     @property
     def latest(self) -> float | None:
@@ -98,17 +99,18 @@ class PackageBuilder:
             EncodeError: the codec cannot encode the message.
             TypeError: the codec does not support the message's type.
         """
-        encoded = self._codec.encode(message)
-        if not 0 < len(encoded) <= MAX_PAYLOAD:
-            raise PackageError(f"an encoded message has 1 to {MAX_PAYLOAD} bytes; this one has {len(encoded)}")
-        latest = self.latest
-        if time is not None:
-            latest = time if latest is None else max(latest, time)
-        if len(self._data) + len(encoded) > MAX_PAYLOAD:
-            self._finish()
-        self._data += encoded
-        self._oldest = min(self._oldest, -math.inf if time is None else time)
-        self._latest = latest
+        encoded = self._encode(message)
+        before = self._size
+        size = before + len(encoded)
+        if not 0 < before < size <= MAX_PAYLOAD:
+            size = self._begin(encoded)
+        self._messages.append(encoded)
+        self._size = size
+        if time is None:
+            self._oldest = -math.inf
+        else:
+            self._oldest = min(self._oldest, time)
+            self._latest = time if self._latest is None else max(self._latest, time)
 
     def build_old(self, threshold: float) -> PackageIterator:
         """Take the complete packages, and the one under construction if its oldest message is old enough.
@@ -125,9 +127,19 @@ class PackageBuilder:
         self._finish()
         return PackageIterator(self._complete)
 
+    def _begin(self, encoded: bytes) -> int:
+        """Make room for the first message of a package, and return its size; raise if it fits into none."""
+        if not 0 < len(encoded) <= MAX_PAYLOAD:
+            raise PackageError(f"an encoded message has 1 to {MAX_PAYLOAD} bytes; this one has {len(encoded)}")
+        self._finish()
+        if not self._complete:
+            self._latest = None
+        return len(encoded)
+
     def _finish(self) -> None:
         """Complete the package under construction, if there is one."""
-        if self._data:
-            self._complete.append(OutPackage(bytes(self._data), self._reliability, self._peers, self._target))
-            self._data.clear()
+        if self._messages:
+            self._complete.append(OutPackage(b"".join(self._messages), self._reliability, self._peers, self._target))
+            self._messages.clear()
+            self._size = 0
             self._oldest = math.inf

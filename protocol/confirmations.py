@@ -7,6 +7,8 @@ The rules (protocol/README.md has them in full):
   one is urgent;
 - what was confirmed within the last `ConfirmPolicy.repeat` seconds is confirmed once more in spare room, up to 32 ids behind the
   fresh ones: so the loss of a control datagram seldom makes a sender send again;
+- ids of different numberings of a source, which their *echo* tells, never share a datagram (see `identity`). An introduction is
+  acknowledged by an echo alone if no ids come along;
 - a control datagram holds 168 ids. More are cut from the newest end, so that the newest datagram goes first, as in
   the original.
 """
@@ -18,7 +20,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from .header import MAX_CONFIRMED, pack_confirmation
-from .messages import Datagrams, StillHere, ToConfirm
+from .identity import refusal
+from .messages import Datagrams, Refuse, StillHere, ToConfirm
+from .notes import Note, which
 
 if TYPE_CHECKING:
     from .address import Address
@@ -34,6 +38,7 @@ REPEATED: Final = 32
 @dataclass(slots=True)
 class _Waiting:
     since: float
+    echo: int
     ids: list[int] = field(default_factory=list[int])
 
 
@@ -41,6 +46,7 @@ class _Waiting:
 class _Recent:
     """Runs of ids that were confirmed lately, the last one last."""
 
+    echo: int
     runs: deque[tuple[float, list[int]]] = field(default_factory=deque[Any])
     count: int = 0
 
@@ -53,6 +59,8 @@ class Confirmations:
         confirmed: how many ids went into datagrams so far.
     """
 
+    notes: list[Note] | None = None
+
     def __init__(self, policy: ConfirmPolicy) -> None:
         self.to_dsender: list[Datagrams] = []
         self.confirmed = 0
@@ -64,8 +72,11 @@ class Confirmations:
     def add(self, message: ToConfirm) -> None:
         """Take ids to confirm; those that should not wait go out with the next `tick`."""
         waiting = self._waiting.get(message.source)
+        if waiting is not None and waiting.echo != message.echo:
+            self._confirm(message.source, message.time)
+            waiting = None
         if waiting is None:
-            waiting = self._waiting[message.source] = _Waiting(message.time)
+            waiting = self._waiting[message.source] = _Waiting(message.time, message.echo)
         waiting.ids += message.ids
         if (message.urgent and self._policy.urgent) or len(waiting.ids) >= self._policy.count:
             self._due[message.source] = None
@@ -73,6 +84,10 @@ class Confirmations:
     def still_here(self, message: StillHere) -> None:
         """Tell these sources that we live, though nothing can be confirmed at the moment."""
         self.to_dsender += [Datagrams(source, [pack_confirmation([])]) for source in message.sources]
+
+    def refuse(self, message: Refuse) -> None:
+        """Tell a source that its packages are not taken."""
+        self.to_dsender.append(Datagrams(message.source, [refusal(message.hint, message.by)]))
 
     def deadline(self) -> float | None:
         """Return when `tick` wants to be called next, or None."""
@@ -98,17 +113,21 @@ class Confirmations:
         self._due.clear()
 
     def _confirm(self, source: Address, now: float) -> None:
-        ids = self._waiting[source].ids
-        pieces = [ids[max(0, end - MAX_CONFIRMED) : end] for end in range(len(ids), 0, -MAX_CONFIRMED)]
-        if self._policy.repeat:
-            pieces[-1] = pieces[-1] + self._repeat(source, ids, MAX_CONFIRMED - len(pieces[-1]), now)
-        self.to_dsender.append(Datagrams(source, [pack_confirmation(piece) for piece in pieces]))
+        ids, echo = self._waiting[source].ids, self._waiting[source].echo
+        pieces = [ids[max(0, end - MAX_CONFIRMED) : end] for end in range(len(ids), 0, -MAX_CONFIRMED)] or [ids]
+        if self._policy.repeat and ids:
+            pieces[-1] = pieces[-1] + self._repeat(source, echo, ids, MAX_CONFIRMED - len(pieces[-1]), now)
+        self.to_dsender.append(Datagrams(source, [pack_confirmation(piece, echo) for piece in pieces]))
         self.confirmed += len(ids)
+        if self.notes is not None and ids:
+            self.notes.append(("transport:confirmation_sent", {"target": source, **which(ids)}))
         del self._waiting[source]
 
-    def _repeat(self, source: Address, fresh: list[int], room: int, now: float) -> list[int]:
+    def _repeat(self, source: Address, echo: int, fresh: list[int], room: int, now: float) -> list[int]:
         """Return recent ids to confirm again, the latest first, and remember the fresh ones."""
-        recent = self._recent.pop(source, None) or _Recent()
+        recent = self._recent.pop(source, None)
+        if recent is None or recent.echo != echo:
+            recent = _Recent(echo)
         self._recent[source] = recent  # the last in use is the last in order
         runs = recent.runs
         again: list[int] = []

@@ -5,24 +5,30 @@ The rules of `DelayController`:
 - the window is counted in bytes and never falls below 16 datagrams;
 - *queueing delay* is what the smoothed round trip takes beyond its smallest value of the last 30 seconds; both are smoothed, so
   jitter is not taken for a queue. Up to 10 ms, or a quarter of the smallest round trip, it is noise;
-- beyond that the window shrinks to 70 %, at most once in two round trips: that empties the queue, so that another stack on the
-  same path sees how long the path really is, and the two share it;
-- the start phase, in which the window doubles with every round trip, ends with the first queueing delay, or when a third of the
-  window is lost within a round trip. Then the floor must do until the queue has emptied and everyone has seen how long the
-  path really is; after that half of the window, which undoes the last doubling;
+- if it is more for a whole round trip the window shrinks to 70 %, at most once in two round trips: that empties the queue, so that
+  another stack on the same path sees how long the path really is, and the two share it;
+- in the start phase the window grows by half with every round trip, and by less the nearer the delay is to the end of noise; there
+  the phase ends. What is seen now was caused a round trip ago, so a window that doubles overfills the queue before it knows;
+- then the queue is *drained*: 8 datagrams must do until the queue has emptied and everyone has seen how long the path really
+  is; after that half of the window. This is the one time that the window is below its floor;
 - a loss without queueing delay does not shrink it: such losses come from the path, not from us. A window that shrank with
-  every loss would carry 68 packages a second at 20 % loss. Only when half of the window is lost within a round trip it must be
-  a queue, one that was full before we came and so looks like the path: then it is emptied as after the start phase;
-- it grows only while it is used: in the start phase by what was confirmed, then by three datagrams per round trip, the same for
-  everyone, so that shares become equal.
+  every loss would carry 68 packages a second at 20 % loss. But a queue that was full before we came looks like the path. So
+  when 15 % of the window are lost within a round trip the queue is drained in order to look: if the round trip is shorter then, or
+  the losses are gone, it was a queue, and the window shrinks to 70 %; if not the window stays, and the next look is 24 round trips
+  later. When half is lost, or in the start phase a third, half of the window goes;
+- losses count for that only while the window is used, and not in the round trip after a silence of another: then the path was down,
+  or a confirmation was lost, and neither was a queue;
+- it grows only while it is used: after the start phase by three datagrams per round trip, the same for everyone, so that shares
+  become equal; by one while 15 % are lost, and never by more than an eighth.
 
-`Room` turns that into grants: absolute, given when half of the last one is used, and no more at a time than `BURST` or, at a
-high rate, what may be sent in a millisecond. The next waits for as long as the last takes at the controller's rate.
+`Room` turns that into grants: absolute, given when half of the last one is used, and no more at a time than `BURST`, or a quarter
+of a small window, or, at a high rate, what may be sent in a millisecond. The next waits for as long as the last takes at the
+controller's rate.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from dataclasses import dataclass
 from math import inf
 from typing import Final, Protocol
 
@@ -31,20 +37,43 @@ from .header import MAX_DATAGRAM
 __all__ = ["BURST", "FLOOR", "INITIAL", "Controller", "DelayController", "FixedController", "Room"]
 
 FLOOR: Final = 16 * MAX_DATAGRAM
+DRAINED: Final = 8 * MAX_DATAGRAM
+"""The window while a queue is drained: half of the floor, or the floors of many stacks would keep it full."""
 BURST: Final = 16 * MAX_DATAGRAM
-"""Bytes that may always be sent at once."""
+"""Bytes that may be sent at once, unless the window is small."""
+BURST_SHARE: Final = 0.25
+"""Share of a small window that may be sent at once, so that the bursts of many stacks do not fill a queue."""
 INITIAL: Final = 32 * MAX_DATAGRAM
 CEILING: Final = 1024 * MAX_DATAGRAM
 """More cannot be under way: receivers refuse to have more than 1024 holes."""
 NOISE: Final = 0.010
 NOISE_SHARE: Final = 0.25
-PACE: Final = 0.001
-"""Seconds between two grants at a high rate; at a low one it is what `BURST` takes."""
-SHRINK: Final = 0.7
-HEAVY_LOSS: Final = 12
-"""Packages lost within a round trip that may be an overflowing queue; a few are a bad path."""
+QUANTUM: Final = 0.001
+"""Seconds between two grants at a high rate; at a low one it is what a burst takes."""
+PACE: Final = 1.25
+"""Windows that may be sent per round trip."""
+STARTING_PACE: Final = 1.5
+STARTING_GROWTH: Final = 0.5
+"""Share of what is confirmed by which the window grows in the start phase."""
 GROWTH: Final = 3 * MAX_DATAGRAM
-"""Bytes by which a window that is used grows per round trip."""
+"""Bytes by which a window that is used grows per round trip later."""
+LOSSY_GROWTH: Final = MAX_DATAGRAM
+"""The same while more is lost than `LOSS_TO_LOOK`."""
+GROWTH_SHARE: Final = 1 / 8
+"""Share of a small window that it is at most, so that many small ones do not fill a queue within a round trip."""
+SHRINK: Final = 0.7
+LEAST_LOSS: Final = 6
+"""Packages lost within a round trip that may be an overflowing queue; a few are a bad path."""
+LOSS_TO_LOOK: Final = 0.15
+"""Share of the window that, lost within a round trip, is reason to look whether there is a queue."""
+LOSS_TO_SHRINK: Final = 0.5
+STARTING_LOSS_TO_SHRINK: Final = 1 / 3
+FEWER: Final = 0.25
+"""Share of the losses that is left, at most, when a queue was drained."""
+SHORTER: Final = 0.25
+"""Share of noise by which a round trip shortens when a queue was drained."""
+LOOK_AFTER: Final = 24
+"""Round trips from a look that found no queue to the next."""
 SMOOTHING: Final = 4
 """Samples that the round trip is averaged over, so that jitter is not taken for a queue."""
 PATH_MEMORY: Final = 30.0
@@ -74,83 +103,130 @@ class Controller(Protocol):
 
 
 class DelayController:
-    """Reacts to queueing delay; see the module's rules."""
+    """Reacts to queueing delay; see the module's rules. Each peer has one, so it takes little memory."""
+
+    __slots__ = (
+        "_delay",
+        "_delayed_since",
+        "_draining",
+        "_heard_at",
+        "_look_at",
+        "_lossy_until",
+        "_lost",
+        "_outage_ended",
+        "_round_began",
+        "_shrunk_at",
+        "_smallest",
+        "_smoothed",
+        "_starting",
+        "_used",
+        "window",
+    )
 
     def __init__(self) -> None:
         self.window = float(INITIAL)
-        self._smoothed = 0.0
         self._starting = True
-        self._shrunk_at = 0.0
-        self._delayed = False
-        self._round_began = 0.0
-        self._draining = False
-        self._resume_at: float | None = None
-        self._resume_with = 0.0
-        self._lost = 0
-        self._smallest: deque[tuple[float, float]] = deque()
+        self._smoothed = 0.0
+        self._smallest: list[tuple[float, float]] = []
         """(time, smoothed round trip), ascending in both: the candidates for the smallest in memory."""
+        self._delay = 0.0
+        """Queueing delay as a share of what is noise."""
+        self._delayed_since = inf
+        self._shrunk_at = -inf
+        self._round_began = -inf
+        self._lost = 0
+        """Packages lost since then."""
+        self._draining: _Drain | None = None
+        self._look_at = -inf
+        self._lossy_until = -inf
+        self._used = False
+        self._heard_at = self._outage_ended = -inf
 
     @property
     def rate(self) -> float:
         """Bytes per second at which new packages may be sent: a little more than the window per round trip."""
         if not self._smoothed:
-            return float("inf")
-        return self.window * (2.0 if self._starting else 1.25) / self._smoothed
+            return inf
+        return self.window * (STARTING_PACE if self._starting else PACE) / self._smoothed
 
     def confirmed(self, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
         """Grow or shrink the window."""
+        if now - self._heard_at > self._smoothed:
+            self._outage_ended = now
+        self._heard_at = now
+        self._used = in_flight >= self.window / 2
         if round_trip is not None:
             self._sample(round_trip, now)
-        if self._draining:
-            self._drain(in_flight - size, now)
-            return
-        if self._delayed:
-            if now - self._shrunk_at >= 2 * self._smoothed:
-                self._shrink(now)
-            return
-        if in_flight < self.window / 2:
-            return
-        grown = size if self._starting else size * GROWTH / self.window
-        self.window = min(float(CEILING), self.window + grown)
+        if self._draining is not None:
+            self._drain(self._draining, size, in_flight - size, now)
+        elif self._delay >= 1:
+            self._delayed(now)
+        elif self._used:
+            self.window = min(float(CEILING), self.window + size * self._growth(now))
+
+    def _growth(self, now: float) -> float:
+        """Return the share of what is confirmed by which the window grows."""
+        if self._starting:
+            return STARTING_GROWTH * (1 - self._delay)
+        growth = LOSSY_GROWTH if now < self._lossy_until else GROWTH
+        return min(growth / self.window, GROWTH_SHARE)
 
     def lost(self, count: int, now: float) -> None:
-        """Empty the queue if so much was lost within a round trip that it must be overflowing."""
+        """Drain the queue if so much was lost within a round trip that there may be one, or must be."""
+        if now - self._outage_ended < self._smoothed:
+            return
         if now - self._round_began > self._smoothed:
             self._round_began = now
             self._lost = 0
         self._lost += count
-        if self._draining or self._lost < HEAVY_LOSS:
+        if self._draining is not None:
+            self._draining.lost += count * MAX_DATAGRAM
+            return
+        if self._lost < LEAST_LOSS or not self._used:
             return
         share = self._lost * MAX_DATAGRAM / self.window
-        if share > 1 / 3 if self._starting else share > 1 / 2 and now - self._shrunk_at >= 2 * self._smoothed:
-            self._lost = 0
-            self._empty(now)
+        if share > LOSS_TO_LOOK:
+            self._lossy_until = now + 2 * self._smoothed
+        if share > (STARTING_LOSS_TO_SHRINK if self._starting else LOSS_TO_SHRINK):
+            self._starting = False
+            self._begin_draining(self.window / 2)
+        elif share > LOSS_TO_LOOK and now >= self._look_at:
+            self._begin_draining(self.window, share)
 
-    def _shrink(self, now: float) -> None:
+    def _delayed(self, now: float) -> None:
+        """React to queueing delay that is more than noise."""
         if self._starting:
-            self._empty(now)
-        else:
+            self._starting = False
+            self._begin_draining(self.window / 2)
+        elif now - self._delayed_since >= self._smoothed and now - self._shrunk_at >= 2 * self._smoothed:
             self._shrunk_at = now
             self.window = max(float(FLOOR), self.window * SHRINK)
 
-    def _empty(self, now: float) -> None:
-        """Let the queue drain, then go on with half of the window."""
-        self._shrunk_at = now
-        self._starting = False
-        self._draining = True
-        self._resume_at = None
-        self._resume_with = max(float(FLOOR), self.window / 2)
-        self.window = float(FLOOR)
+    def _begin_draining(self, resume_with: float, loss: float = 0.0) -> None:
+        self._draining = _Drain(self._smoothed, loss, self.window * SHRINK, resume_with)
+        self.window = float(DRAINED)
 
-    def _drain(self, in_flight: int, now: float) -> None:
+    def _drain(self, drain: _Drain, size: int, in_flight: int, now: float) -> None:
         """Hold the window at the floor until a round trip began and ended with an empty queue."""
-        if in_flight > FLOOR:
+        if in_flight > DRAINED:
             return
-        if self._resume_at is None:
-            self._resume_at = now + 2 * self._smoothed
-        elif now >= self._resume_at:
-            self._draining = False
-            self.window = self._resume_with
+        if drain.empty_since > now:
+            drain.empty_since = now
+            drain.lost = 0
+        drain.confirmed += size
+        if now - drain.empty_since < 2 * self._smoothed:
+            return
+        self._draining = None
+        self._shrunk_at = now
+        self._lost = 0
+        shorter = drain.round_trip - self._smoothed > SHORTER * max(NOISE, NOISE_SHARE * self._smoothed)
+        if shorter or drain.lost < drain.loss * FEWER * drain.confirmed:
+            self._starting = False
+            self._look_at = now
+            drain.resume_with = min(drain.resume_with, drain.shrunk)
+        else:
+            self._look_at = now + LOOK_AFTER * self._smoothed
+        self.window = max(float(FLOOR), drain.resume_with)
 
     def _sample(self, round_trip: float, now: float) -> None:
         self._smoothed += (round_trip - self._smoothed) / SMOOTHING if self._smoothed else round_trip
@@ -159,16 +235,35 @@ class DelayController:
             smallest.pop()
         smallest.append((now, self._smoothed))
         while smallest[0][0] < now - PATH_MEMORY:
-            smallest.popleft()
+            del smallest[0]
         path = smallest[0][1]
-        self._delayed = self._smoothed - path > max(NOISE, path * NOISE_SHARE)
+        self._delay = (self._smoothed - path) / max(NOISE, path * NOISE_SHARE)
+        self._delayed_since = min(self._delayed_since, now) if self._delay >= 1 else inf
+
+
+@dataclass(slots=True)
+class _Drain:
+    """An empty queue is being waited for."""
+
+    round_trip: float
+    """How long it took with the queue."""
+    loss: float
+    """Share of the window that was lost with it."""
+    shrunk: float
+    """The window to go on with at most, if there was a queue."""
+    resume_with: float
+    """The window to go on with if there was none."""
+    empty_since: float = inf
+    confirmed: int = 0
+    """Bytes since then."""
+    lost: int = 0
 
 
 class FixedController:
     """A window that never changes, as large as the receivers' rules allow."""
 
     window = float(CEILING)
-    rate = float("inf")
+    rate = inf
 
     def confirmed(self, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
         """Change nothing."""
@@ -215,7 +310,7 @@ class Room:
         """
         self.opens_at = inf
         rate = self.controller.rate
-        quantum = max(BURST, rate * PACE)
+        quantum = max(min(BURST, self.controller.window * BURST_SHARE), rate * QUANTUM)
         if self.budget - self.total >= quantum / 2 and self.limit - following > self._window // 2:
             return False
         room = max(0.0, min(self.controller.window - in_flight, quantum))
@@ -223,7 +318,7 @@ class Room:
         limit = oldest + self._window
         if budget == self.budget and limit <= self.limit:
             return False
-        if now < self._paced_until - PACE:
+        if now < self._paced_until - QUANTUM:
             self.opens_at = self._paced_until
             return False
         self._paced_until = max(now, self._paced_until) + (budget - max(self.budget, self.total)) / rate

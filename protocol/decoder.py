@@ -15,7 +15,7 @@ from .codecs import msgpack
 from .errors import DecodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .codecs import Codec
 
@@ -42,25 +42,24 @@ class MessageDecoder(Generic[T]):
     @overload
     def __init__(self: MessageDecoder[Any], data: bytes, message_type: object, *, codec: Codec = msgpack) -> None: ...
     def __init__(self, data: bytes, message_type: Any, *, codec: Codec = msgpack) -> None:
-        self._data = data
-        self._message_type = message_type
-        self._codec = codec
-        self._offset = 0
-        self._broken = False
+        # A generator is over once it has raised, which is what the rules ask for.
+        decode_all: Callable[[bytes, Any], Iterator[T]] | None = getattr(codec, "decode_all", None)
+        self._messages = _each(codec, data, message_type) if decode_all is None else decode_all(data, message_type)
 
     def __iter__(self) -> Iterator[T]:
-        return self
+        """Return the messages that are left; they are gone for `next` too, once given."""
+        return self._messages
 
     def __next__(self) -> T:
-        start = self._offset
-        if self._broken or start >= len(self._data):
-            raise StopIteration
-        # Set before decoding, so that the iteration is over whatever is raised there.
-        self._broken = True
-        message: T
-        message, self._offset = self._codec.decode(self._data, start, self._message_type)
-        if self._offset <= start:
-            left = len(self._data) - start
-            raise DecodeError(f"the messages take no bytes, so {left} leftover bytes are none of them", start)
-        self._broken = False
-        return message
+        return next(self._messages)
+
+
+def _each(codec: Codec, data: bytes, message_type: Any) -> Iterator[Any]:
+    """Give the messages in the data, by a codec that decodes one at a time."""
+    offset, size = 0, len(data)
+    while offset < size:
+        start = offset
+        message, offset = codec.decode(data, start, message_type)
+        if offset <= start:
+            raise DecodeError(f"the messages take no bytes, so {size - start} leftover bytes are none of them", start)
+        yield message

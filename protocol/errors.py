@@ -7,6 +7,7 @@
 | `Full`, `Timeout`               | nobody, for now | try again later                                     |
 | `DecodeError`                   | the other side  | these bytes are not a message of the expected type  |
 | `PeerFailed`                    | the other side  | a peer did not confirm; handed out, seldom raised   |
+| `PeerRestarted`                 | the other side  | a peer was started anew and knows nothing of us     |
 | `StackFailed`                   | packhorse       | the stack gave up; its cause is `__cause__`         |
 """
 
@@ -31,6 +32,7 @@ __all__ = [
     "PackageError",
     "PackhorseError",
     "PeerFailed",
+    "PeerRestarted",
     "StackFailed",
     "Timeout",
 ]
@@ -91,6 +93,8 @@ class FailureReason(StrEnum):
     """The user asked the stack to forget the peer."""
     POISONED = "poisoned"
     """Handling these packages crashed a node."""
+    RESTARTED = "restarted"
+    """The peer was started anew; always a `PeerRestarted`."""
 
 
 class PeerFailed(PackhorseError, builtins.ConnectionError):  # noqa: N818 - the event is the message
@@ -119,8 +123,24 @@ class PeerFailed(PackhorseError, builtins.ConnectionError):  # noqa: N818 - the 
         self.unconfirmed = tuple(unconfirmed)
         self.count = len(self.unconfirmed) if count is None else count
         noun = "package" if self.count == 1 else "packages"
-        super().__init__(f"{target[0]} port {target[1]} failed ({reason}), {self.count} {noun} unconfirmed")
+        what = "was restarted" if reason is FailureReason.RESTARTED else f"failed ({reason})"
+        super().__init__(f"{target[0]} port {target[1]} {what}, {self.count} {noun} unconfirmed")
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Address, FailureReason, tuple[OutPackage, ...], int]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
         """Copy and pickle by what it was made of, not by the text that was made of that."""
         return type(self), (self.target, self.reason, self.unconfirmed, self.count)
+
+
+class PeerRestarted(PeerFailed):
+    """Another program, or another life of the same one, is behind a peer's address now, and knows nothing of before.
+
+    Reported even when nothing was unconfirmed. What is sent to the target from now on is new to it.
+    The attributes are those of `PeerFailed`; the reason is `FailureReason.RESTARTED`.
+    """
+
+    def __init__(self, target: Address, unconfirmed: Sequence[OutPackage] = (), count: int | None = None) -> None:
+        super().__init__(target, FailureReason.RESTARTED, unconfirmed, count)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
+        """Copy and pickle by what it was made of."""
+        return type(self), (self.target, self.unconfirmed, self.count)

@@ -2,10 +2,10 @@
 
 | bits of the first byte | meaning                                                                      |
 |------------------------|------------------------------------------------------------------------------|
-| `1000_0000`            | control datagram; the byte must then be exactly `0x80`                       |
+| `1000_0000`            | control datagram; the byte must then be exactly `0x80`, or one of `identity` |
 | `0110_0000`            | reliability: 00 unreliable, 01 unordered, 10 semi-ordered, 11 invalid        |
 | `0001_0000`            | set: for the server; clear: for the other players                            |
-| `0000_1111`            | sent as zero, ignored on receipt                                             |
+| `0000_1111`            | a hint at who sends it (see `identity`); an original sends 0 and ignores it  |
 
 Three bytes of big-endian id follow. Ids wrap from 0xFFFFFF to 0 and are compared on the circle: the nearer way round
 wins. Inside packhorse a reliable package has a *number* that never wraps; its id is the number's low 24 bits. The
@@ -23,10 +23,12 @@ __all__ = [
     "CONTROL",
     "HEADER_SIZE",
     "ID_MASK",
+    "INTRODUCTION",
     "KINDS",
     "MAX_CONFIRMED",
     "MAX_DATAGRAM",
     "MAX_PAYLOAD",
+    "REFUSAL",
     "Kind",
     "Peers",
     "Reliability",
@@ -52,6 +54,8 @@ MAX_CONFIRMED: Final = MAX_PAYLOAD // ID_SIZE
 """Ids that fit one control datagram: 168."""
 
 CONTROL: Final = 0x80
+INTRODUCTION: Final = 0x81
+REFUSAL: Final = 0x82
 RELIABILITY_BITS: Final = 0x60
 PEERS_BIT: Final = 0x10
 
@@ -81,12 +85,14 @@ class Kind(IntEnum):
 
     INVALID = 0
     PACKAGE = 1
+    """For the receiving half: a package, or an introduction, which has its place in line with them."""
     CONTROL = 2
+    """For the sending half: a confirmation, or a refusal."""
 
 
 def _kind(flags: int) -> Kind:
     if flags & CONTROL:
-        return Kind.CONTROL if flags == CONTROL else Kind.INVALID
+        return {CONTROL: Kind.CONTROL, INTRODUCTION: Kind.PACKAGE, REFUSAL: Kind.CONTROL}.get(flags, Kind.INVALID)
     return Kind.INVALID if flags & RELIABILITY_BITS == RELIABILITY_BITS else Kind.PACKAGE
 
 
@@ -94,14 +100,13 @@ KINDS: Final = tuple(_kind(flags) for flags in range(256))
 """The kind of a datagram for every value of its first byte."""
 
 _RELIABILITIES: Final = {member.value: member for member in Reliability}
-_CONTROL_HEADER: Final = bytes([CONTROL, 0, 0, 0])
 _WIDE: Final = tuple(Struct(f">{count}I") for count in range(MAX_CONFIRMED + 1))
 """Struct of so many ids in 4 bytes each, by their count."""
 
 
-def pack_header(reliability: Reliability, peers: Peers, number: int) -> bytes:
-    """Make the header of a package; only the low 24 bits of `number` travel."""
-    return ((reliability | peers) << 24 | number & ID_MASK).to_bytes(HEADER_SIZE, "big")
+def pack_header(reliability: Reliability, peers: Peers, number: int, hint: int = 0) -> bytes:
+    """Make the header of a package; only the low 24 bits of `number` travel. For `hint` see `identity`."""
+    return ((reliability | peers | hint) << 24 | number & ID_MASK).to_bytes(HEADER_SIZE, "big")
 
 
 def unpack_header(datagram: bytes) -> tuple[Reliability, Peers, int]:
@@ -111,13 +116,16 @@ def unpack_header(datagram: bytes) -> tuple[Reliability, Peers, int]:
     return _RELIABILITIES[flags & RELIABILITY_BITS], peers, int.from_bytes(datagram[1:HEADER_SIZE], "big")
 
 
-def pack_confirmation(ids: Sequence[int]) -> bytes:
-    """Make one control datagram that confirms at most `MAX_CONFIRMED` ids; with none it says only "I live"."""
+def pack_confirmation(ids: Sequence[int], echo: int = 0) -> bytes:
+    """Make one control datagram that confirms at most `MAX_CONFIRMED` ids; with none it says only "I live".
+
+    For `echo` see `identity`; originals send 0 and ignore it.
+    """
     wide = _WIDE[len(ids)].pack(*ids)
     narrow = bytearray(ID_SIZE * len(ids))
     for place in range(ID_SIZE):
         narrow[place::ID_SIZE] = wide[place + 1 :: 4]
-    return _CONTROL_HEADER + narrow
+    return (CONTROL << 24 | echo).to_bytes(HEADER_SIZE, "big") + narrow
 
 
 def unpack_confirmation(datagram: bytes) -> list[int]:

@@ -9,7 +9,8 @@ Three habits:
 - messages carry *runs*, not packages: consecutive packages of one target travel together;
 - a *number* is a package id that never wraps (see `header`); only what comes off the wire is a 24-bit *id*;
 - every message about one target's numbering carries its *life*. A life begins with a peer's first package and ends when
-  the peer fails or is forgotten; what speaks of an older life is not mistaken for news.
+  the peer fails or is forgotten; what speaks of an older life is not mistaken for news. What concerns who is behind an address carries
+  the *series* of the numbering, which unlike its life travels (see `identity`).
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from collections.abc import Sequence
 import msgspec
 
 from .address import Address
+from .errors import FailureReason
 from .packages import OutPackage
 
 __all__ = [
+    "Acknowledged",
     "Confirmed",
     "Datagrams",
     "Dropped",
@@ -31,6 +34,9 @@ __all__ = [
     "Forgotten",
     "Grant",
     "Received",
+    "Refuse",
+    "Refused",
+    "Restarted",
     "Revive",
     "Sent",
     "StillHere",
@@ -39,17 +45,21 @@ __all__ = [
 
 
 class Datagrams(msgspec.Struct, frozen=True):
-    """Any half -> dsender: datagrams for one target, to be sent in this order."""
+    """Any half -> dsender: datagrams for one target, to be sent in this order.
+
+    `numbers` are those of the packages in them, for traces only.
+    """
 
     target: Address
     datagrams: list[bytes]
+    numbers: Sequence[int] = ()
 
 
 class Sent(msgspec.Struct, frozen=True):
     """Numbering -> Redelivery: these datagrams got the numbers from `first` on and are about to be sent.
 
     `before` is how many bytes were sent to the target, in reliable datagrams, before these. Each should be sent in `eager`
-    copies.
+    copies. `series` is that of the numbering, 0 if it is not introduced.
     """
 
     target: Address
@@ -59,6 +69,7 @@ class Sent(msgspec.Struct, frozen=True):
     before: int
     time: float
     eager: int = 1
+    series: int = 0
 
 
 class Revive(msgspec.Struct, frozen=True):
@@ -83,11 +94,12 @@ class Dropped(msgspec.Struct, frozen=True):
 
 
 class Forgotten(msgspec.Struct, frozen=True):
-    """Numbering -> Redelivery: the user asked to forget the target; these packages still waited for a number."""
+    """Numbering -> Redelivery: the target's numbering is over, for this reason; these packages still waited for a number."""
 
     target: Address
     life: int
     packages: list[OutPackage]
+    reason: FailureReason = FailureReason.FORGOTTEN
 
 
 class Flush(msgspec.Struct, frozen=True):
@@ -127,11 +139,43 @@ class Expired(msgspec.Struct, frozen=True):
     next: int
 
 
+class Acknowledged(msgspec.Struct, frozen=True):
+    """Redelivery -> Numbering: the target knows this numbering; from now on packages carry `hint`. `by` is the target's mark."""
+
+    target: Address
+    series: int
+    hint: int
+    by: int
+
+
+class Restarted(msgspec.Struct, frozen=True):
+    """Receiving, Redelivery -> Numbering: the target knows nothing of what was sent to it before; begin a new numbering.
+
+    `by` is the mark of its present life, None if it has none. Redelivery says which series it means; if the target has only
+    forgotten us, the reason is not RESTARTED.
+    """
+
+    target: Address
+    by: int | None
+    series: int = 0
+    reason: FailureReason = FailureReason.RESTARTED
+
+
 class Confirmed(msgspec.Struct, frozen=True):
     """sreceiver -> Redelivery: one control datagram arrived, listing these ids."""
 
     source: Address
     ids: Sequence[int]
+    time: float
+    echo: int = 0
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """sreceiver -> Redelivery: the source does not know who sends packages with this hint; `by` is its mark."""
+
+    source: Address
+    hint: int
+    by: int
     time: float
 
 
@@ -153,7 +197,7 @@ class Received(msgspec.Struct, frozen=True):
 
 
 class ToConfirm(msgspec.Struct, frozen=True):
-    """Receiving -> Confirmations: ids to confirm, in order of arrival.
+    """Receiving -> Confirmations: ids to confirm, in order of arrival; none to acknowledge an introduction.
 
     `urgent` says that something arrived doubled or out of order, so that the sender may be about to send again.
     """
@@ -162,6 +206,15 @@ class ToConfirm(msgspec.Struct, frozen=True):
     ids: list[int]
     urgent: bool
     time: float
+    echo: int = 0
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    """Receiving -> Confirmations: tell the source that packages with this hint are not known; `by` is our mark."""
+
+    source: Address
+    hint: int
+    by: int
 
 
 class StillHere(msgspec.Struct, frozen=True):

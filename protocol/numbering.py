@@ -9,6 +9,8 @@ The rules (protocol/README.md has them in full):
 - packages that wait together may be handled together, as a *run*; `send_run` does at once what `send` does one by one;
 - in a run of packages that may arrive in any order those of a size go out together, since the system sends equal sizes at a fraction of
   the cost. Nothing else changes their order;
+- a numbering is introduced ahead of its first package, and all its packages carry a hint at it (see `identity`). When the peer knows
+  nothing of it any more it is given up, and what waits goes on in a new one;
 - when the peer has failed its backlog is given up, and numbering goes on where it was: the next package for that target
   wakes `Redelivery`, which first sends again what it holds and then grants room.
 """
@@ -20,18 +22,33 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import accumulate, islice, repeat
 from math import inf
-from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 from .ageing import Ageing
 from .congestion import BURST, INITIAL
-from .errors import FailureReason, PeerFailed
-from .header import HEADER_SIZE, ID_MASK, Reliability, pack_header
-from .messages import Datagrams, Dropped, Expired, Failed, Flush, Forgotten, Grant, Revive, Sent
+from .errors import FailureReason, PeerFailed, PeerRestarted
+from .header import CONTROL, HEADER_SIZE, ID_MASK
+from .identity import ATTEMPT_BITS, base_of, choose_hint, introduction
+from .introducing import Restarts
+from .messages import (
+    Acknowledged,
+    Datagrams,
+    Dropped,
+    Expired,
+    Failed,
+    Flush,
+    Forgotten,
+    Grant,
+    Restarted,
+    Revive,
+    Sent,
+)
+from .notes import Note, numbered
 from .packages import OutPackage
+from .runs import MAX_RUN, by_size, end_of_run, pack_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from .address import Address
 
@@ -44,12 +61,8 @@ SCARCE_BYTES = BURST
 SCARCE_NUMBERS = WINDOW // 8
 """With less room than this left, more is needed at once."""
 
-WORTH_SORTING = 16
-"""Packages from which on it pays to bring those of a size together."""
-
-MAX_RUN = 256
-"""Datagrams per message at most, so that no run takes long to handle."""
-
+MAX_SERIES = ID_MASK >> ATTEMPT_BITS
+"""Numberings of a stack before their series begin anew."""
 
 _NOTHING: Final[deque[tuple[OutPackage, float]]] = deque(maxlen=0)
 """The backlog of every target that has none: an empty deque of its own would take 600 bytes, and there may be thousands."""
@@ -71,6 +84,14 @@ class _Target:
     """The peer failed and nothing was sent to it since."""
     looks: list[float] = field(default_factory=list[float])
     """When the backlog will be looked at for expired packages; the next time last."""
+    series: int = 0
+    """Of the numbering; 0 if it is not introduced."""
+    hint: int = 0
+    """What packages carry."""
+    base: int = 0
+    """What their ids are ahead of their numbers."""
+    peer: int | None = None
+    """The mark of the peer's life that the numbering is for, if that is known."""
 
 
 class Numbering:
@@ -78,18 +99,24 @@ class Numbering:
 
     Every method computes first and then changes state and outputs together, so an exception leaves both as they were.
 
+    Args:
+        window: numbers that may be unconfirmed at once per target.
+        identity: of our own stack; None introduces nothing.
+
     Attributes:
         to_resender: messages for `Redelivery`, oldest first. They must be passed on before `to_dsender`, or a
             fast confirmation could arrive before it is expected.
         to_dsender: datagrams to send.
         released: packages that no longer wait for a number.
-        failures: reports of packages whose lifetime passed while they waited.
+        failures: reports of packages whose lifetime passed while they waited, and of restarts that left nothing unconfirmed.
         waiting: how many packages wait in backlogs.
         urgent: whether `Redelivery` should look at `to_resender` at once: something waits for its answer, or soon will. Set to True
             here, and to False by whoever passes that on.
     """
 
-    def __init__(self, *, window: int = WINDOW) -> None:
+    notes: list[Note] | None = None
+
+    def __init__(self, *, window: int = WINDOW, identity: int | None = None) -> None:
         self.to_resender: list[Sent | Revive | Dropped | Forgotten | Flush] = []
         self.to_dsender: list[Datagrams] = []
         self.released: list[OutPackage] = []
@@ -97,6 +124,8 @@ class Numbering:
         self.waiting = 0
         self.urgent = False
         self._window = window
+        self._identity = identity
+        self._restarts = Restarts()
         self._targets: dict[Address, _Target] = {}
         self._unreliable = 0
         self._expiries: Ageing[Address] = Ageing()
@@ -108,9 +137,11 @@ class Numbering:
         if not package.reliability:
             self._unreliable_run([package])
             return
+        self._note("package:accepted", target=package.target, count=1)
         target = self._targets.get(package.target)
         if target is None:
-            target = self._targets[package.target] = self._begin()
+            target = self._targets[package.target] = self._begin(package.target, now)
+            self._note("peer:first_seen", target=package.target)
         if not target.backlog and self._room(target, [package]):
             self._number(target, [package], now)
             return
@@ -119,6 +150,7 @@ class Numbering:
             target.backlog = deque()
         target.backlog.append((package, expires))
         self.waiting += 1
+        self._note_queue(target, package.target, 1)
         if expires < inf and not (target.looks and target.looks[-1] <= expires):
             target.looks.append(expires)
             self._expiries.add(package.target, expires)
@@ -134,7 +166,7 @@ class Numbering:
 
         That place is `at` itself if it takes `send` to send the first.
         """
-        end = _end_of_run(items, at)
+        end = end_of_run(items, at)
         if end == at:
             return at
         run: list[OutPackage] = list(items[at:end])
@@ -145,11 +177,14 @@ class Numbering:
         if target is None or target.asleep:
             return at
         if target.backlog:
+            self._note("package:accepted", target=run[0].target, count=len(run))
             target.backlog.extend(zip(run, repeat(inf)))
             self.waiting += len(run)
+            self._note_queue(target, run[0].target, len(run))
             return end
         room = self._room(target, run)
         if room:
+            self._note("package:accepted", target=run[0].target, count=room)
             self._number(target, run[:room], now)
         return at + room
 
@@ -179,9 +214,39 @@ class Numbering:
         if not target.backlog:
             del self._targets[expired.target]
             return
-        fresh = self._targets[expired.target] = self._begin()
-        fresh.backlog, fresh.looks, fresh.left = target.backlog, target.looks, target.left
-        self._drain(fresh, now)
+        self._go_on(expired.target, target, now)
+
+    def acknowledged(self, acknowledged: Acknowledged) -> None:
+        """Let packages carry the hint that the peer assigned."""
+        target = self._targets.get(acknowledged.target)
+        if target is not None and target.series == acknowledged.series:
+            target.hint, target.peer = acknowledged.hint, acknowledged.by
+            target.base = base_of(self._identity or 0, target.series, acknowledged.by)
+
+    def restarted(self, restarted: Restarted, now: float) -> None:
+        """Give up a numbering that its peer knows nothing of; what waits for a number goes on in a new one.
+
+        That a peer was restarted is often noticed twice, by what it sends and by how it answers, but reported once.
+        """
+        address, by = restarted.target, restarted.by
+        target = self._targets.get(address)
+        if restarted.series and (target is None or target.series != restarted.series):
+            return
+        reason = restarted.reason
+        if reason is FailureReason.RESTARTED and not self._restarts.is_news(address, by):
+            reason = FailureReason.FORGOTTEN
+        if target is None or (not restarted.series and by is not None and by == target.peer):
+            # There is no numbering, or it is for that life already.
+            if reason is FailureReason.RESTARTED:
+                self.failures.append(PeerRestarted(address))
+            return
+        self.to_resender.append(Forgotten(address, target.life, [], reason))
+        self.urgent = True
+        del self._targets[address]
+        if target.backlog:
+            self._go_on(address, target, now)
+        else:
+            self._pass_flushes()
 
     def forget(self, address: Address) -> None:
         """Give up everything for a target; its next package gets id 0."""
@@ -223,6 +288,13 @@ class Numbering:
         if self._flushes:
             self._pass_flushes()
 
+    def peers(self) -> list[tuple[Address, dict[str, Any]]]:
+        """Return what was sent to each target and what waits for it. May be called from another thread."""
+        return [
+            (address, {"sent": target.next, "backlog": len(target.backlog)})
+            for address, target in list(self._targets.items())
+        ]
+
     def renew(self, address: Address | None, now: float) -> None:
         """Make anew what is known of a target, or of all if None, because handling it crashes again and again.
 
@@ -234,6 +306,7 @@ class Numbering:
             old = self._targets[known]
             packages = [package for package, _ in old.backlog]
             fresh = _Target(old.life, old.next, old.limit, old.total, old.budget, asleep=old.asleep)
+            fresh.series, fresh.hint, fresh.base, fresh.peer = old.series, old.hint, old.base, old.peer
             fresh.left = old.left + len(packages)
             self._targets[known] = fresh
             self.released += packages
@@ -256,9 +329,19 @@ class Numbering:
             self.urgent = True
         self._flushes = waiting
 
-    def _begin(self) -> _Target:
+    def _begin(self, address: Address, now: float) -> _Target:
         self._lives += 1
-        return _Target(life=self._lives, next=0, limit=self._window)
+        target = _Target(life=self._lives, next=0, limit=self._window, peer=self._restarts.last(address))
+        if self._identity is not None:
+            target.series = (1 + (self._lives - 1) % MAX_SERIES) << ATTEMPT_BITS
+            target.hint = choose_hint(self._identity, target.series, now)
+        return target
+
+    def _go_on(self, address: Address, target: _Target, now: float) -> None:
+        """Let what waits for a number get it in a new numbering."""
+        fresh = self._targets[address] = self._begin(address, now)
+        fresh.backlog, fresh.looks, fresh.left = target.backlog, target.looks, target.left
+        self._drain(fresh, now)
 
     def _give_up(self, target: _Target) -> list[OutPackage]:
         packages = [package for package, _ in target.backlog]
@@ -317,9 +400,9 @@ class Numbering:
 
     def _number(self, target: _Target, run: list[OutPackage], now: float) -> None:
         """Give the next numbers to a run of packages for which there is room."""
-        run = _by_size(run)
+        run = by_size(run)
         number, address, eager = target.next, run[0].target, run[0].eager
-        datagrams = _pack_run(run, number)
+        datagrams = pack_run(run, number + target.base, target.hint)
         before = target.total
         target.next = number + len(run)
         target.total = before + sum(map(len, datagrams))
@@ -335,62 +418,40 @@ class Numbering:
         ):
             last.datagrams.extend(datagrams)
         else:
-            self.to_resender.append(Sent(address, target.life, number, datagrams, before, now, eager))
-        self._emit(address, run, datagrams)
+            self.to_resender.append(Sent(address, target.life, number, datagrams, before, now, eager, target.series))
+        if not number and self._identity is not None and target.series:
+            self._emit(address, (), [introduction(self._identity, target.series, target.hint)], range(0))
+        self._emit(address, run, datagrams, range(number, number + len(run)))
 
     def _unreliable_run(self, run: list[OutPackage]) -> None:
-        run = _by_size(run)
-        datagrams = _pack_run(run, self._unreliable)
-        self._unreliable = (self._unreliable + len(run)) & ID_MASK
-        self._emit(run[0].target, run, datagrams)
+        self._note("package:accepted", target=run[0].target, count=len(run))
+        run, number = by_size(run), self._unreliable
+        datagrams = pack_run(run, number)
+        self._unreliable = (number + len(run)) & ID_MASK
+        self._emit(run[0].target, run, datagrams, range(number, number + len(run)))
 
-    def _emit(self, address: Address, run: Iterable[OutPackage], datagrams: list[bytes]) -> None:
+    def _note(self, event: str, **fields: Any) -> None:
+        if self.notes is not None:
+            self.notes.append((event, fields))
+
+    def _note_queue(self, target: _Target, address: Address, count: int) -> None:
+        if self.notes is None:
+            return
+        backlog = len(target.backlog)
+        self._note("package:queued", target=address, count=count, backlog=backlog)
+        if backlog == count:
+            short = "numbers" if target.next >= target.limit else "window"
+            self._note("recovery:window_limited", target=address, trigger=short, backlog=backlog)
+
+    def _emit(
+        self, address: Address, run: Sequence[OutPackage], datagrams: list[bytes], numbers: Sequence[int]
+    ) -> None:
+        if self.notes is not None and run:
+            self.notes += numbered(run, numbers)
         last = self.to_dsender[-1] if self.to_dsender else None
-        if last is not None and last.target == address and len(last.datagrams) + len(datagrams) <= MAX_RUN:
-            last.datagrams.extend(datagrams)
+        fits = last is not None and last.target == address and len(last.datagrams) + len(datagrams) <= MAX_RUN
+        if last is not None and fits and self.notes is None and not last.datagrams[0][0] & CONTROL:
+            last.datagrams.extend(datagrams)  # but an introduction stays by itself
         else:
-            self.to_dsender.append(Datagrams(address, datagrams.copy()))
+            self.to_dsender.append(Datagrams(address, datagrams.copy(), () if self.notes is None else numbers))
         self.released.extend(run)
-
-
-def _end_of_run(items: Sequence[Any], at: int) -> int:
-    """Return where a run ends: packages for one target, reliable or not, with nothing special about them."""
-    first = items[at]
-    if type(first) is not OutPackage:
-        return at
-    target, reliable = first.target, first.reliability > 0
-    for place in range(at, min(len(items), at + MAX_RUN)):
-        package = items[place]
-        if (
-            package.__class__ is not OutPackage
-            or package.target is not target
-            or (package.reliability > 0) is not reliable
-            or package.lifetime is not None
-            or package.eager != 1
-        ):
-            return place
-    return min(len(items), at + MAX_RUN)
-
-
-def _by_size(run: list[OutPackage]) -> list[OutPackage]:
-    """Bring packages of a size together, if they may arrive in any order."""
-    if len(run) < WORTH_SORTING or len({len(package.data) for package in run}) == 1:
-        return run
-    if any(package.reliability is Reliability.SEMI_ORDERED for package in run):
-        return run
-    return sorted(run, key=lambda package: len(package.data))
-
-
-def _pack_run(run: list[OutPackage], number: int) -> list[bytes]:
-    """Make the datagrams of packages with consecutive numbers; see `header.pack_header`."""
-    first = run[0].reliability | run[0].peers
-    alike = len({package.reliability for package in run}) == 1 == len({package.peers for package in run})
-    if alike and number & ID_MASK <= ID_MASK - len(run):
-        return [_pack(header) + package.data for header, package in enumerate(run, first << 24 | number & ID_MASK)]
-    return [
-        pack_header(package.reliability, package.peers, number) + package.data
-        for number, package in enumerate(run, number)
-    ]
-
-
-_pack = Struct(">I").pack

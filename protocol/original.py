@@ -45,6 +45,7 @@ class OriginalRecovery(Recovery):
             if self._waits(number, serial):
                 self._again(number, now)
                 numbers.append(number)
+        self.triggers = (("timeout", len(numbers)),)
         return numbers
 
     def deadline(self) -> float | None:

@@ -26,8 +26,9 @@ T = TypeVar("T")
 
 MAX_EAGER = 8
 
-_KNOWN_LIMIT = 4096
+_KNOWN_LIMIT = 65536
 _known: dict[Any, Address] = {}
+"""Targets as they were given, and in canonical form. Finding that form takes 10 us, so a program with many peers needs them all here."""
 
 
 def _is_tuple(target: object) -> TypeGuard[tuple[Any, ...]]:

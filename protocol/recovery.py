@@ -47,6 +47,11 @@ LOSS_MEMORY: Final = 256
 """Packages over which the loss rate is averaged."""
 
 
+_NO_ORDER: Final[list[Run]] = []
+_NO_TWINS: Final[list[tuple[float, int, int]]] = []
+"""As in `unconfirmed`: what peers at rest share."""
+
+
 class MeasuredRecovery(Recovery):
     """Recovery by what is measured; see the module's rules."""
 
@@ -68,14 +73,14 @@ class MeasuredRecovery(Recovery):
         self.loss_rate = 0.0
         self.tolerance = 1
         self._longest_wait = longest_wait
-        self._order: list[Run] = []
+        self._order: list[Run]
         """Copies in order of sending; one that is not its package's last copy means nothing."""
         self._newest = 0
         """The highest serial known to have arrived."""
         self._judge_at: float | None = None
         self._backoff = 0
         self._probed_at = 0.0
-        self._twins: list[tuple[float, int, int]] = []
+        self._twins: list[tuple[float, int, int]]
         """A heap of (time, number, round serial) of copies to send."""
         self._real_losses = 0
 
@@ -123,9 +128,15 @@ class MeasuredRecovery(Recovery):
         numbers: list[int] = []
         if self._judge_at is not None and now >= self._judge_at:
             self._judge(now, numbers)
+        overtaken = len(numbers)
         oldest = self._oldest()
         if oldest is not None and now >= self._timeout_at(oldest):
+            again = "probe" if self._backoff else "timeout"
             self._time_out(now, numbers)
+            late = len(numbers) - overtaken
+        else:
+            again, late = "timeout", 0
+        extra: list[tuple[str, int]] = []
         while self._twins and self._twins[0][0] <= now:
             _, number, round_serial = heapq.heappop(self._twins)
             copies = self._copies.get(number)
@@ -136,6 +147,8 @@ class MeasuredRecovery(Recovery):
                 copies.copies += 1
                 self._order.append(Run(number, copies.serial, number + 1, now))
                 numbers.append(number)
+                extra.append(("twin" if copies.lost else "eager", 1))
+        self.triggers = (("overtaken", overtaken), (again, late), *extra)
         return numbers
 
     def deadline(self) -> float | None:
@@ -162,8 +175,11 @@ class MeasuredRecovery(Recovery):
 
     def _rest(self) -> None:
         super()._rest()
-        self._order = []
-        self._twins = []
+        self._order, self._twins = _NO_ORDER, _NO_TWINS
+
+    def _wake(self) -> None:
+        super()._wake()
+        self._order, self._twins = [], []
 
     def _again(self, number: int, now: float) -> Copies:
         copies = super()._again(number, now)

@@ -10,6 +10,9 @@ The rules (protocol/README.md has them in full):
   `Numbering` is told, hands over the backlog, and then everything goes into one report: what is unconfirmed, and the
   semi-ordered packages that the receiver has confirmed but keeps behind it. The numbers given up stay here;
 - when the user sends to a failed peer again, those go first, as they were: the receiver must not be left with a hole;
+- who is behind a target is noticed by how it answers (see `identity`): what is sent again carries the hint in use, and an introduction
+  goes ahead until the peer has acknowledged it. When the peer knows nothing of the numbering any more, `Numbering` is told, and
+  answers with `Forgotten`;
 - a peer with nothing pending is forgotten `memory` seconds after the last traffic with it. What we sent counts too: it is
   what the peer, which must not forget us sooner, has last seen of us.
 """
@@ -17,20 +20,39 @@ The rules (protocol/README.md has them in full):
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
+from typing import Any
 
 from .address import Address
 from .ageing import Ageing
 from .congestion import Controller, DelayController, Room
-from .errors import FailureReason, PeerFailed
+from .errors import FailureReason, PeerFailed, PeerRestarted
 from .header import HEADER_SIZE, unpack_header, unwrap_all
-from .messages import Confirmed, Datagrams, Dropped, Expired, Failed, Flush, Forgotten, Grant, Revive, Sent
-from .numbering import MAX_RUN, WINDOW
+from .identity import HINT_BITS
+from .introducing import Answer, Introducing
+from .messages import (
+    Acknowledged,
+    Confirmed,
+    Datagrams,
+    Dropped,
+    Expired,
+    Failed,
+    Flush,
+    Forgotten,
+    Grant,
+    Refused,
+    Restarted,
+    Revive,
+    Sent,
+)
+from .notes import Note, resent, which
+from .numbering import WINDOW
 from .packages import OutPackage
 from .policy import ResendPolicy
+from .runs import MAX_RUN
 from .unconfirmed import Recovery
 
 __all__ = ["MEMORY", "Redelivery"]
@@ -39,6 +61,8 @@ MEMORY = 600.0
 """Seconds without traffic after which a peer with nothing pending is forgotten (wire specification)."""
 EAGER_GAP = 0.003
 """Seconds between the copies of an eager package."""
+NOT_TAKEN = 32
+"""Packages that are sent again at most because the peer did not know whose they are."""
 
 
 class _Phase(Enum):
@@ -62,6 +86,9 @@ class _Peer:
     reason: FailureReason = FailureReason.SILENT
     look_at: float = inf
     """When the next timer goes off."""
+    introducing: Introducing | None = None
+    """Who knows the numbering; None if it is not introduced."""
+    resent: int = 0
 
 
 class Redelivery:
@@ -73,6 +100,7 @@ class Redelivery:
         controller: makes the congestion controller of a new peer.
         window: numbers that may be unconfirmed at once per peer.
         memory: seconds after which a silent peer is forgotten.
+        identity: of our own stack; None introduces nothing.
 
     Attributes:
         to_usender: messages for `Numbering`.
@@ -80,8 +108,12 @@ class Redelivery:
         failures: reports for the user.
         flushed: tokens of the `Flush` messages that are done.
         resent: how many datagrams were sent again so far.
+        lost: how many packages were judged lost so far.
         pending: how many packages wait for confirmation or for being reported.
+        strange: how many confirmations were ignored so far because they are about another numbering.
     """
+
+    notes: list[Note] | None = None
 
     def __init__(
         self,
@@ -91,13 +123,17 @@ class Redelivery:
         controller: Callable[[], Controller] = DelayController,
         window: int = WINDOW,
         memory: float = MEMORY,
+        identity: int | None = None,
     ) -> None:
-        self.to_usender: list[Grant | Failed | Expired] = []
+        self.to_usender: list[Grant | Failed | Expired | Acknowledged | Restarted] = []
         self.to_dsender: list[Datagrams] = []
         self.failures: list[PeerFailed] = []
         self.flushed: list[object] = []
         self.resent = 0
+        self.lost = 0
         self.pending = 0
+        self.strange = 0
+        self._identity = identity
         self._policy = policy
         self._random = random
         self._controller = controller
@@ -120,7 +156,7 @@ class Redelivery:
         now = sent.time
         peer = self._peers.get(sent.target)
         if peer is None:
-            peer = self._meet(sent.target, sent.life, sent.first, now)
+            peer = self._meet(sent.target, sent.life, sent.first, now, sent)
         before = peer.recovery.in_flight
         peer.recovery.sent(sent.first, sent.datagrams, now)
         peer.sent = now
@@ -138,7 +174,7 @@ class Redelivery:
         peer = self._peers.get(message.target)
         if peer is None:
             first = message.first if isinstance(message, Sent) else message.next
-            peer = self._meet(message.target, message.life, first, now)
+            peer = self._meet(message.target, message.life, first, now, message)
         if isinstance(message, Sent):
             unknown = message.datagrams[max(0, peer.recovery.next - message.first) :]
             if unknown:
@@ -161,7 +197,9 @@ class Redelivery:
         peer.phase = _Phase.ACTIVE
         peer.room.close(peer.recovery.next, revive.before)
         self.pending += len(peer.recovery.unconfirmed)
-        self._send_again(revive.target, peer, peer.recovery.revive(now), now)
+        self._note("peer:revived", target=revive.target, pending=len(peer.recovery.unconfirmed))
+        numbers = peer.recovery.revive(now)
+        self._send_again(revive.target, peer, numbers, now, [("revived", len(numbers))])
         self._grant(revive.target, peer, now)
         if self._given_up:
             self._fail(revive.target, peer, FailureReason.CLOSED)
@@ -179,10 +217,10 @@ class Redelivery:
         """Report what is pending for a target and forget it."""
         peer = self._peers.pop(forgotten.target, None)
         if peer is None:
-            self._report_packages(forgotten.target, FailureReason.FORGOTTEN, forgotten.packages)
+            self._report_packages(forgotten.target, forgotten.reason, forgotten.packages)
             return
-        if peer.phase is _Phase.ACTIVE:
-            peer.reason = FailureReason.FORGOTTEN
+        if peer.phase is _Phase.ACTIVE or forgotten.reason is FailureReason.RESTARTED:
+            peer.reason = forgotten.reason
         self._report(forgotten.target, peer, forgotten.packages)
 
     def flush(self, flush: Flush) -> None:
@@ -211,17 +249,60 @@ class Redelivery:
             return
         recovery, now = peer.recovery, confirmed.time
         numbers = unwrap_all(confirmed.ids, recovery.oldest)
+        if peer.introducing is not None and not self._judge(confirmed, peer, peer.introducing, numbers):
+            return
         peer.heard = max(peer.heard, now)
         unconfirmed, in_flight = recovery.unconfirmed, recovery.in_flight
         before = len(unconfirmed)
+        fresh = [] if self.notes is None else [number for number in numbers if number in unconfirmed]
+        window = peer.room.controller.window
         news, round_trip = recovery.confirmed(numbers, now)
         if news:
             peer.room.controller.confirmed(news, in_flight, round_trip, now)
+        if fresh:
+            self._note_confirmed(confirmed.source, peer, fresh, round_trip, window)
         if peer.phase is not _Phase.FAILED:
             self.pending -= before - len(unconfirmed)
         self._grant(confirmed.source, peer, now)
         self._check_flushes()
         self._set_timer(confirmed.source, peer)
+
+    def _judge(self, confirmed: Confirmed, peer: _Peer, known: Introducing, numbers: Sequence[int]) -> bool:
+        """Tell whether a confirmation is about the present numbering; learn from it who is there."""
+        target, awaited = confirmed.source, peer.recovery.unconfirmed
+        answer = known.confirmed(confirmed.echo, awaited=any(number in awaited for number in numbers))
+        if answer is Answer.ACKNOWLEDGED:
+            self.to_usender.append(Acknowledged(target, known.series, known.hint, known.by or 0))
+            if not numbers and peer.phase is _Phase.ACTIVE:
+                # It takes nothing that was sent with our own hint, or all of that was lost.
+                self._send_not_taken(target, peer, confirmed.time)
+        elif answer is Answer.STRANGER:
+            self._begin_anew(target, peer, known)
+        elif answer is Answer.LATE:
+            self.strange += 1
+        return answer in (Answer.OURS, Answer.ACKNOWLEDGED)
+
+    def refused(self, refused: Refused) -> None:
+        """Introduce the numbering again, or begin another one, because the peer does not know who we are."""
+        target, now = refused.source, refused.time
+        peer = self._peers.get(target)
+        if peer is None or peer.introducing is None:
+            return
+        answer = peer.introducing.refused(refused)
+        if answer is Answer.STRANGER:
+            self._begin_anew(target, peer, peer.introducing)
+        elif answer is Answer.LOST and peer.phase is _Phase.ACTIVE:
+            peer.heard = max(peer.heard, now)
+            self._send_not_taken(target, peer, now)
+            self._set_timer(target, peer)
+
+    def _begin_anew(self, target: Address, peer: _Peer, known: Introducing) -> None:
+        """Have a new numbering begun: who is there now knows nothing of this one."""
+        reason = FailureReason.FORGOTTEN if known.stranger == known.by else FailureReason.RESTARTED
+        if self._backlog_ended:
+            self.forgotten(Forgotten(target, peer.life, [], reason))
+        else:
+            self.to_usender.append(Restarted(target, known.stranger, known.series, reason))
 
     # What time tells.
 
@@ -260,6 +341,7 @@ class Redelivery:
         if peer.phase is _Phase.FAILING or (peer.phase is _Phase.ACTIVE and peer.recovery.unconfirmed):
             return now + self._memory
         del self._peers[target]
+        self._note("peer:forgotten", target=target, trigger="silence")
         self.to_usender.append(Expired(target, peer.life, peer.recovery.next))
         return None
 
@@ -286,8 +368,9 @@ class Redelivery:
                 self._fail(target, peer, FailureReason.UNCONFIRMED)
                 return
         if recovery.lost > lost:
+            self.lost += recovery.lost - lost
             peer.room.controller.lost(recovery.lost - lost, now)
-        self._send_again(target, peer, numbers, now)
+        self._send_again(target, peer, numbers, now, recovery.triggers)
 
     def _silent_at(self, peer: _Peer) -> float:
         """Return when a peer that stays silent will have failed."""
@@ -306,6 +389,22 @@ class Redelivery:
             self._serial += 1
             heapq.heappush(self._timers, (time, self._serial, target, peer))
 
+    def peers(self) -> list[tuple[Address, dict[str, Any]]]:
+        """Return what is known of each target. May be called from another thread."""
+        return [
+            (
+                address,
+                {
+                    "resent": peer.resent,
+                    "lost": peer.recovery.lost,
+                    "rtt": peer.recovery.round_trip.smoothed,
+                    "window": peer.room.controller.window,
+                    "in_flight": len(peer.recovery.unconfirmed),
+                },
+            )
+            for address, peer in list(self._peers.items())
+        ]
+
     def renew(self, address: Address | None, now: float) -> None:
         """Make anew what is known of a peer, or of all if None, because handling it crashes again and again.
 
@@ -317,14 +416,36 @@ class Redelivery:
             if address in (None, target):
                 peer = self._meet(target, old.life, min(old.recovery.unconfirmed, default=old.recovery.next), now)
                 peer.recovery.take_over(old.recovery, now)
-                peer.phase, peer.reason = old.phase, old.reason
+                peer.phase, peer.reason, peer.introducing = old.phase, old.reason, old.introducing
                 self._fail(target, peer, FailureReason.POISONED)
         pending = (peer for peer in self._peers.values() if peer.phase is not _Phase.FAILED)
         self.pending = sum(len(peer.recovery.unconfirmed) for peer in pending)
 
     # Inner steps.
 
-    def _meet(self, target: Address, life: int, first: int, now: float) -> _Peer:
+    def _note(self, event: str, **fields: Any) -> None:
+        if self.notes is not None:
+            self.notes.append((event, fields))
+
+    def _note_confirmed(
+        self, target: Address, peer: _Peer, numbers: list[int], round_trip: float | None, window: float
+    ) -> None:
+        known, now = peer.recovery.round_trip, peer.room.controller.window
+        measured = {} if round_trip is None else {"rtt": round_trip}
+        self._note("recovery:package_confirmed", target=target, **which(numbers), **measured)
+        if round_trip is not None and known.smoothed is not None:
+            self._note(
+                "recovery:rtt_updated",
+                target=target,
+                latest=round_trip,
+                smoothed=known.smoothed,
+                minimum=known.minimum,
+                timeout=known.timeout,
+            )
+        if now != window:
+            self._note("recovery:window_updated", target=target, window=now, in_flight=peer.recovery.in_flight)
+
+    def _meet(self, target: Address, life: int, first: int, now: float, by: Sent | Revive | None = None) -> _Peer:
         peer = _Peer(
             life,
             heard=now,
@@ -332,18 +453,34 @@ class Redelivery:
             recovery=self._policy.recovery(first, self._random),
             room=Room(self._window, self._controller()),
         )
+        if isinstance(by, Sent) and by.series and self._identity is not None:
+            peer.introducing = Introducing(self._identity, by.series, by.datagrams[0][0] & HINT_BITS, now)
         self._peers[target] = peer
         self._ageing.add((target, peer), now + self._memory)
         return peer
 
-    def _send_again(self, target: Address, peer: _Peer, numbers: list[int], now: float) -> None:
+    def _send_not_taken(self, target: Address, peer: _Peer, now: float) -> None:
+        numbers = peer.recovery.not_taken(NOT_TAKEN, now)
+        self._send_again(target, peer, numbers, now, [("refused", len(numbers))])
+
+    def _send_again(
+        self, target: Address, peer: _Peer, numbers: list[int], now: float, triggers: Sequence[tuple[str, int]]
+    ) -> None:
         if not numbers:
             return
+        if self.notes is not None:
+            self.notes += resent(target, numbers, triggers)
         peer.sent = now
+        known = peer.introducing
+        if known is not None and (ahead := known.ahead(now)):
+            self.to_dsender.append(Datagrams(target, ahead))
         for start in range(0, len(numbers), MAX_RUN):
-            run = [peer.recovery.unconfirmed[number] for number in numbers[start : start + MAX_RUN]]
-            self.to_dsender.append(Datagrams(target, run))
+            part = numbers[start : start + MAX_RUN]
+            run = [peer.recovery.unconfirmed[number] for number in part]
+            told = () if self.notes is None else part
+            self.to_dsender.append(Datagrams(target, run if known is None else known.with_hint(part, run), told))
         self.resent += len(numbers)
+        peer.resent += len(numbers)
 
     def _grant(self, target: Address, peer: _Peer, now: float) -> None:
         """Grant more room when Numbering may soon be waiting for it."""
@@ -370,6 +507,9 @@ class Redelivery:
             self.pending -= len(unconfirmed)
         peer.phase = _Phase.FAILED
         packages: list[OutPackage] = []
+        numbers = [number for number in sorted(unconfirmed | peer.recovery.held) if number not in reported]
+        if numbers:
+            self._note("package:given_up", target=target, **which(numbers), trigger=peer.reason.value)
         for number, datagram in sorted((unconfirmed | peer.recovery.held).items()):
             if number not in reported:
                 reported[number] = None
@@ -379,7 +519,9 @@ class Redelivery:
         self._check_flushes()
 
     def _report_packages(self, target: Address, reason: FailureReason, packages: list[OutPackage]) -> None:
-        if packages:
+        if reason is FailureReason.RESTARTED:
+            self.failures.append(PeerRestarted(target, packages))
+        elif packages:
             self.failures.append(PeerFailed(target, reason, packages))
 
     def _check_flushes(self) -> None:

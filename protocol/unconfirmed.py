@@ -7,8 +7,8 @@ The rules:
 - every copy of a package gets a *serial* when it is sent; the order of serials is the order of sending. Those of a run follow each
   other, so the serial of a package in it follows from its number;
 - only a package of which further copies were sent has a record of its own (`Copies`). That is the exception, and so may cost more;
-- a peer with nothing unconfirmed takes little memory: there may be thousands of them. So tables are given up when they are empty, and are
-  lists where a deque would do, since an empty deque takes 600 bytes.
+- a peer with nothing unconfirmed takes little memory: there may be thousands of them. So it gives up its tables, shares empty ones with
+  all others like it, and gets new ones when something is sent. Tables are lists where a deque would do, since one takes 600 bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from .header import Reliability
@@ -25,6 +26,14 @@ __all__ = ["Copies", "Recovery", "Run"]
 
 SPENT: Final = 256
 """Runs that are over before the table of runs is made shorter."""
+
+
+_NO_DATAGRAMS: Final[dict[int, bytes]] = {}
+_NO_NUMBERS: Final[dict[int, None]] = {}
+_NO_COPIES: Final[dict[int, Copies]] = {}
+_NO_RUNS: Final[list[Run]] = []
+_NO_FIRSTS: Final[list[int]] = []
+"""What peers at rest share; nothing is ever put into these."""
 
 
 @dataclass(slots=True)
@@ -84,6 +93,7 @@ class Recovery:
         in_flight: bytes of what is unconfirmed.
         round_trip: what is known of the round-trip time.
         lost: how many packages were judged lost so far.
+        triggers: why `due` has returned what it returned last: reasons, each for so many numbers.
     """
 
     __slots__ = (
@@ -98,25 +108,30 @@ class Recovery:
         "oldest",
         "reported",
         "round_trip",
+        "triggers",
         "unconfirmed",
     )
 
     def __init__(self, first: int) -> None:
-        self.unconfirmed: dict[int, bytes] = {}
-        self.held: dict[int, bytes] = {}
-        self.reported: dict[int, None] = {}
+        self.unconfirmed: dict[int, bytes]
+        self.held: dict[int, bytes]
+        self.reported: dict[int, None]
         self.oldest = self.next = first
         self.in_flight = 0
         self.round_trip = RoundTrip()
         self.lost = 0
+        self.triggers: Sequence[tuple[str, int]] = ()
         self._serial = 0
-        self._runs: list[Run] = []
-        self._firsts: list[int] = []
+        self._runs: list[Run]
+        self._firsts: list[int]
         """The first number of each run."""
-        self._copies: dict[int, Copies] = {}
+        self._copies: dict[int, Copies]
+        self._rest()
 
     def sent(self, first: int, datagrams: Sequence[bytes], now: float) -> None:
         """Expect the confirmation of packages that are sent for the first time; `first` is the number of the first."""
+        if not self.unconfirmed:
+            self._wake()
         end = first + len(datagrams)
         run = Run(first, self._serial + 1, end, now)
         self._serial += len(datagrams)
@@ -168,6 +183,13 @@ class Recovery:
         numbers = list(self.unconfirmed)
         for number in numbers:
             self._again(number, now).first_sent = now
+        return numbers
+
+    def not_taken(self, most: int, now: float) -> list[int]:
+        """Count the oldest packages, at most so many, as sent again, because none of them was taken; return them."""
+        numbers = list(islice(self.unconfirmed, most))
+        for number in numbers:
+            self._again(number, now)
         return numbers
 
     def take_over(self, old: Recovery, now: float) -> None:
@@ -222,9 +244,16 @@ class Recovery:
 
     def _rest(self) -> None:
         """Give up the tables of what was unconfirmed; to be called by `confirmed` when nothing is any more."""
-        self.unconfirmed = {}
-        self._runs = []
-        self._firsts = []
+        self.unconfirmed = self.held = _NO_DATAGRAMS
+        self.reported = _NO_NUMBERS
+        self._copies = _NO_COPIES
+        self._runs = _NO_RUNS
+        self._firsts = _NO_FIRSTS
+
+    def _wake(self) -> None:
+        """Make tables, now that something will be unconfirmed."""
+        self.unconfirmed, self.held, self.reported, self._copies = {}, {}, {}, {}
+        self._runs, self._firsts = [], []
 
     def _again(self, number: int, now: float) -> Copies:
         """Note that a package is sent again because it is taken for lost."""

@@ -27,7 +27,7 @@ from ._bincode import (
     Char,
     bincode,
 )
-from ._codec import Codec
+from ._codec import BulkCodec, Codec
 from ._msgpack import msgpack
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "U64",
     "U128",
     "Bincode",
+    "BulkCodec",
     "Char",
     "Codec",
     "bincode",

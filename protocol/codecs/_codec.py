@@ -14,9 +14,9 @@ from ..errors import PackageError
 from ..header import MAX_PAYLOAD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["Codec", "PerType", "fitting"]
+__all__ = ["BulkCodec", "Codec", "PerType", "fitting"]
 
 T = TypeVar("T")
 
@@ -42,6 +42,21 @@ class Codec(Protocol):
         Raises:
             DecodeError: the bytes at `offset` are not a message of this type.
             TypeError: the codec does not support `message_type`.
+        """
+        ...
+
+
+class BulkCodec(Codec, Protocol):
+    """A codec that can also decode a whole package in one go, which is faster.
+
+    A codec need not: `MessageDecoder` uses `decode_all` if there is one, else `decode` again and again.
+    """
+
+    def decode_all(self, data: bytes, message_type: Any, /) -> Iterator[Any]:
+        """Give the messages that `decode` finds one after the other, from offset 0 to the end of the data.
+
+        Raises:
+            DecodeError, TypeError: as `decode`, and only once the messages before it are given.
         """
         ...
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import atexit
 import time
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pykka import ActorDeadError
 
+from ._live import StatsServer
 from .actors.handles import LINGER, ConnErrorReceiver, PackageReceiver, PackageSender, StackCore
 from .actors.messages import Abandoned, EndClosed
 from .actors.stack_supervisor import RUNNING, StackSupervisor
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pykka import ActorRef
 
     from .actors.keeper import Desk
+    from .actors.stats import StackStats
     from .protocol import Address
 
 __all__ = ["Stack", "startup"]
@@ -51,6 +54,7 @@ class Stack:
         errors: where to learn of failed peers.
         address: the address the stack is bound to.
         supervisor: ref of the supervising actor.
+        journal: the events of the stack; `packhorse.testing.capture_events` listens to it.
     """
 
     def __init__(self, supervisor: ActorRef[StackSupervisor]) -> None:
@@ -58,10 +62,12 @@ class Stack:
         lifeline = _Lifeline()
         self._core = core
         self._unread: list[PeerFailed] = []
+        self._servers: list[StatsServer] = []
         self._thread = supervisor.proxy().thread.get()
         self._finalizer = weakref.finalize(lifeline, _abandon, core.supervisor)
         self._finalizer.atexit = False  # _close_all does that, with a limit
         self.supervisor = supervisor
+        self.journal = core.journal
         self.sender = PackageSender(core, "usender", lifeline)
         self.receiver = PackageReceiver(core, "ureceiver", lifeline)
         self.errors = ConnErrorReceiver(core, "resender", lifeline)
@@ -80,7 +86,7 @@ class Stack:
         self.sender.send(OutPackage(data, reliability, peers, to), timeout)
 
     def forget(self, target: Address) -> None:
-        """Forget the numbering of a peer, both ways, because it was started anew.
+        """Forget the numbering of a peer, both ways, because it was started anew; a peer with an identity is noticed without that.
 
         Packages for it that are not confirmed are reported as failed; the next one sent to it gets id 0.
 
@@ -99,6 +105,27 @@ class Stack:
         counters: dict[str, int] = self._ask("counters")
         return counters
 
+    def stats(self) -> StackStats:
+        """Return what the stack has done so far, as a whole and per peer, and what waits where. Cheap.
+
+        Raises:
+            Closed: the stack has ended.
+        """
+        stats: StackStats = self._ask("stats")
+        return stats
+
+    def serve_stats(self, path: str | Path) -> StatsServer:
+        """Let `packhorse top` look at this stack through a Unix socket at `path`, until the stack is closed.
+
+        Only the user whose program this is can look. The socket of a program that is gone is replaced.
+
+        Raises:
+            OSError: the socket cannot be made there.
+        """
+        server = StatsServer(Path(path), self.stats)
+        self._servers.append(server)
+        return server
+
     def close(self, timeout: float = LINGER) -> list[PeerFailed]:
         """Close all three ends and wait until the stack has ended.
 
@@ -113,6 +140,8 @@ class Stack:
         if timeout < 0:
             raise ValueError(f"a timeout is at least 0 seconds, not {timeout!r}")
         self._finalizer.detach()
+        for server in self._servers:
+            server.close()
         self._core.admission.close()
         self._core.packages.close()
         self._core.errors.close()
@@ -151,7 +180,7 @@ def startup(port: int = 0, host: str = "0.0.0.0", **options: Any) -> Stack:  # n
     Args:
         port: the UDP port; 0 lets the system choose (see `Stack.address`).
         host: address or name of this machine to bind to. "0.0.0.0" is every IPv4 address of it, "::" every address.
-        options: see `StackSupervisor`: `logger`, `resend`, `confirm`, `controller`, `hang_after`, and for tests `clock`, `transport`, `random`.
+        options: see `StackSupervisor`: `logger`, `resend`, `confirm`, `controller`, `identity`, `hang_after`, and for tests `clock`, `transport`, `random`.
 
     Raises:
         OSError: the port is taken or the address is not ours. Nothing is left running.

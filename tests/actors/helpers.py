@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from packhorse.actors.tracing import Journal
 from packhorse.testing import ManualClock
 
 if TYPE_CHECKING:
@@ -32,3 +35,13 @@ def in_background(work: Callable[[], Any]) -> threading.Thread:
 def finished(thread: threading.Thread) -> bool:
     thread.join(20)
     return not thread.is_alive()
+
+
+def quiet(clock: ManualClock) -> Journal:
+    """Return a journal that nobody reads."""
+
+    def drop(*_: Any) -> Any:
+        raise structlog.DropEvent
+
+    bound = structlog.make_filtering_bound_logger(20)
+    return Journal(structlog.wrap_logger(None, processors=[drop], wrapper_class=bound), clock)

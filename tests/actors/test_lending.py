@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import pytest
-import structlog
 
 from packhorse.actors.inbox import Inbox
 from packhorse.actors.mailbox import Mailbox
@@ -15,7 +14,7 @@ from packhorse.actors.messages import Batch, Crashed, Death
 from packhorse.actors.node import Node, Station
 from packhorse.testing import ManualClock
 
-from .helpers import finished, in_background
+from .helpers import finished, in_background, quiet
 
 NAP = 0.01
 
@@ -137,7 +136,7 @@ class Place:
             feeds=(),
             outlets={},
             clock=clock,
-            logger=structlog.wrap_logger(None, processors=[_drop]),
+            logger=quiet(clock).tracer(),
         )
         self.ref = Worker.start(station, Inbox(self.mailbox), 0, self._report)
         self.worker: Any = station.incarnation
@@ -160,10 +159,6 @@ class Place:
     def _report(self, death: Death) -> None:
         self.deaths.append(death)
         self.mailbox.close()
-
-
-def _drop(*_: Any) -> Any:
-    raise structlog.DropEvent
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 
 from packhorse import (
     ConfirmPolicy,
@@ -55,6 +54,8 @@ from packhorse.protocol.receiving import Receiving
 from packhorse.protocol.redelivery import Redelivery
 from packhorse.testing import ManualClock
 
+from .helpers import quiet
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -70,6 +71,7 @@ class Wire:
     address = ("10.0.0.9", 9)
     receive_buffer = 0
     overflowed = 0
+    segmented = 0
 
     def __init__(self, clock: ManualClock) -> None:
         self.sent: list[tuple[Any, bytes]] = []
@@ -138,7 +140,7 @@ class Bench:
             feeds=self.feeds,
             outlets=self.outlets,
             clock=self.clock,
-            logger=structlog.wrap_logger(None, processors=[_drop]),
+            logger=quiet(self.clock).tracer(),
         )
         self.generation = 0
         self.start()
@@ -189,10 +191,6 @@ class Bench:
         self.mailbox.abort()
         self.thread.join(20)
         self.mailbox.close()
-
-
-def _drop(*_: Any) -> Any:
-    raise structlog.DropEvent
 
 
 @pytest.fixture
@@ -582,7 +580,7 @@ def test_dreceiver_tells_packages_from_control_datagrams(
         (THERE, datagram(0, data=bytes(505)), "invalid"),
         (THERE, b"\x60\x00\x00\x01x", "invalid"),
         (THERE, b"\x70\x00\x00\x01x", "invalid"),
-        (THERE, b"\x81\x00\x00\x00\x00\x00\x01", "invalid"),
+        (THERE, b"\x83\x00\x00\x00\x00\x00\x01", "invalid"),
         (THERE, b"\xff" * 20, "invalid"),
         (("10.0.0.2", 0), datagram(0), "port_zero"),
         (("10.0.0.2", 0), pack_confirmation([0]), "port_zero"),

@@ -1,105 +1,72 @@
-"""How fast packages go without a pause over a clean loopback: packhorse, and a bare `sendto` loop beside it.
+"""How fast packages go without a pause over a clean loopback, and a bare `sendto` loop, ENet and TCP beside them.
 
-    python tests/bench/flood.py                      # 100 000 packages of 64 and of 504 bytes
+    python tests/bench/flood.py                      # 200 000 of 64 and of 504 bytes, and of sizes at random
     python tests/bench/flood.py --packages 10000     # a quick look
 
-Sender and receiver are two processes. The rate is that of arrival, from the first package to the last; a bare loop loses what finds
-no room in the receiver's buffer, packhorse must lose nothing.
+Sender and receiver are two processes. The rate is that of arrival, from the first send until the last is received; a bare loop loses what finds no room
+in the receiver's buffer, packhorse must lose nothing that is reliable.
 """
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-import os
-import platform
-import socket
-import time
-from multiprocessing.connection import Connection
+import random
 
-import packhorse
-from packhorse import OutPackage, Peers, Reliability
+from common import PATIENCE, Rounds, machine, parser, process, result_of
+from contenders import Arrival, Contender, Sent, rate
+from others import everyone
 
-SPAWN = multiprocessing.get_context("spawn")
-KINDS: dict[str, Reliability | None] = {
-    "bare sendto": None,
-    "packhorse, unreliable": Reliability.UNRELIABLE,
-    "packhorse, unordered": Reliability.UNORDERED,
-    "packhorse, semi-ordered": Reliability.SEMI_ORDERED,
-}
+LARGEST_MESSAGE = 499
+"""Bytes of data in a message that still fits a package."""
 
 
-def _receive(reliability: Reliability | None, count: int, pipe: Connection) -> None:
-    """Receive in a process of its own; send back the address, then how many came and in how many seconds."""
-    arrived, first, last = 0, 0.0, 0.0
-    if reliability is None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bare:
-            bare.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
-            bare.bind(("127.0.0.1", 0))
-            pipe.send(bare.getsockname())
-            bare.settimeout(1.0)
-            try:
-                while arrived < count:
-                    bare.recvfrom(2048)
-                    last = time.monotonic()
-                    first = first or last
-                    arrived += 1
-            except TimeoutError:
-                pass
-    else:
-        with packhorse.startup(host="127.0.0.1") as stack:
-            pipe.send(stack.address)
-            try:
-                while arrived < count:
-                    arrived += len(stack.receiver.recv_many(1000, timeout=1.0 if not reliability else 30.0))
-                    last = time.monotonic()
-                    first = first or last
-            except packhorse.Timeout:
-                pass
-    pipe.send((arrived, last - first))
+def payloads(sizes: str, seed: int = 1) -> list[bytes]:
+    """Make the payloads: all of one size, or 997 of a range, at random."""
+    least, _, most = sizes.partition("-")
+    luck = random.Random(seed)
+    return [bytes(luck.randint(int(least), int(most))) for _ in range(997)] if most else [bytes(int(least))]
 
 
-def measure(reliability: Reliability | None, size: int, count: int) -> tuple[int, float, int]:
-    """Return how many arrived, how many a second, and how many datagrams were sent again."""
-    here, there = SPAWN.Pipe()
-    receiver = SPAWN.Process(target=_receive, args=(reliability, count, there), daemon=True)
-    receiver.start()
-    to = here.recv()
-    data, resent = bytes(size), 0
-    if reliability is None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bare:
-            for _ in range(count):
-                bare.sendto(data, to)
-    else:
-        with packhorse.startup(host="127.0.0.1") as stack:
-            send = stack.sender.send
-            for _ in range(count):
-                send(OutPackage(data, reliability, Peers.PLAYERS, to))
-            stack.sender.flush(120.0)
-            resent = stack.counters()["resender.resent"]
-    arrived, seconds = here.recv()
-    receiver.join()
-    return arrived, arrived / seconds if seconds else 0.0, resent
+def measure(contender: Contender, data: list[bytes], count: int) -> dict[str, float]:
+    """Let one contender have its turn."""
+    with process(contender.receive, count) as receiver:
+        to = result_of(receiver)
+        with process(contender.send, to, data, count) as sender:
+            sent: Sent = result_of(sender, 2 * PATIENCE)
+            arrival: Arrival = result_of(receiver)
+    return {
+        "arrived": arrival.arrived / count,
+        "rate": rate(arrival, sent),
+        "sending": sent.cpu / count * 1e6,
+        "receiving": arrival.cpu / max(1, arrival.arrived) * 1e6,
+        "again": sent.again,
+    }
 
 
 def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--packages", type=int, default=100_000, help="packages per figure (default 100 000)")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 504], help="bytes of data (default 64 504)")
-    options = parser.parse_args()
-    versions = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
-    print(f"{time.strftime('%Y-%m-%d')}, {versions}, {options.packages} packages per figure\n")
-    for size in options.sizes:
-        print(f"| {size} bytes | arrived | packages/s | to the bare loop | sent again |")
-        print("|---|---|---|---|---|")
-        bare = 0.0
-        for name, reliability in KINDS.items():
-            arrived, rate, resent = measure(reliability, size, options.packages)
-            bare = bare or rate
-            share = f"{arrived / options.packages:.1%}"
-            print(f"| {name} | {share} | {rate:,.0f} | {rate / bare:.2f} | {resent} |", flush=True)
-        print()
+    """Print the tables."""
+    options = parser(__doc__)
+    options.add_argument("--packages", type=int, default=200_000, help="packages per figure (default %(default)s)")
+    options.add_argument(
+        "--sizes", nargs="+", default=["64", "504", "20-108"], help="bytes of data, or a range (default 64 504 20-108)"
+    )
+    options.add_argument("--only", default="", help="only contenders whose names contain this; the bare loop always")
+    given = options.parse_args()
+    known = everyone(flood=True)
+    chosen = {name: one for place, (name, one) in enumerate(known.items()) if not place or given.only in name}
+    print(f"{machine()}, {given.packages} packages per figure, medians of {given.rounds} rounds\n")
+    for sizes in given.sizes:
+        data = payloads(sizes)
+        if len(max(data, key=len)) > LARGEST_MESSAGE:
+            names = [name for name in chosen if "messages" not in name]
+        else:
+            names = list(chosen)
+        rounds = Rounds(names)
+
+        def turn(name: str, data: list[bytes] = data) -> dict[str, float]:
+            return measure(chosen[name], data, given.packages)
+
+        rounds.run(given.rounds, turn)
+        rounds.flood_table(f"{sizes} bytes")
 
 
 if __name__ == "__main__":

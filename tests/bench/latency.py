@@ -10,11 +10,7 @@ before `send` until just after `recv`, by `time.monotonic`, which processes shar
 
 from __future__ import annotations
 
-import argparse
 import importlib
-import multiprocessing
-import os
-import platform
 import socket
 import sys
 import time
@@ -24,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import packhorse
+from common import Table, machine, parser, process, quantile, result_of
 from packhorse import ConfirmPolicy, OutPackage, Peers, Reliability, ResendPolicy
 from packhorse.testing import Link, UdpLink
 
 RATE = 200
 DELAY = 0.02
-SPAWN = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ COLUMNS = (
 )
 
 
-def _receive(column: Column, count: int, pipe: Connection) -> None:
+def _receive(pipe: Connection, column: Column, count: int) -> None:
     """Receive in a process of its own; send back the port, then the latencies."""
     latencies: list[float] = []
     if column.reliability is None:
@@ -82,12 +78,12 @@ def _receive(column: Column, count: int, pipe: Connection) -> None:
     pipe.send(latencies)
 
 
-def _relay(to: packhorse.Address, loss: float, seed: int, pipe: Connection) -> None:
-    """Be the link in a process of its own, until told to stop."""
+def _relay(pipe: Connection, to: packhorse.Address, loss: float, seed: int) -> None:
+    """Be the link in a process of its own, until the pipe is closed."""
     there, back = Link(loss=loss, delay=DELAY, seed=seed), Link(loss=loss, delay=DELAY, seed=seed + 1)
     with UdpLink(to, there=there, back=back) as link:
         pipe.send(link.address)
-        pipe.recv()
+        pipe.poll(None)
 
 
 def _send(column: Column, to: packhorse.Address, count: int, size: int) -> int:
@@ -119,18 +115,9 @@ def _send(column: Column, to: packhorse.Address, count: int, size: int) -> int:
 
 def measure(column: Column, loss: float, size: int, count: int, seed: int) -> list[float]:
     """Return the latencies in seconds, in order of size; those of packages that never arrived are missing."""
-    here, there = SPAWN.Pipe()
-    receiver = SPAWN.Process(target=_receive, args=(column, count, there), daemon=True)
-    receiver.start()
-    to = here.recv()
-    link_here, link_there = SPAWN.Pipe()
-    relay = SPAWN.Process(target=_relay, args=(to, loss, seed, link_there), daemon=True)
-    relay.start()
-    _send(column, link_here.recv(), count, size)
-    latencies: list[float] = here.recv()
-    link_here.send("stop")
-    receiver.join()
-    relay.join()
+    with process(_receive, column, count) as receiver, process(_relay, result_of(receiver), loss, seed) as relay:
+        _send(column, result_of(relay), count, size)
+        latencies: list[float] = result_of(receiver)
     return sorted(latencies)
 
 
@@ -138,7 +125,7 @@ def cell(latencies: list[float], count: int) -> str:
     """Write p50 / p99 in milliseconds, and how many never arrived."""
     if not latencies:
         return "nothing arrived"
-    p50, p99 = (latencies[min(len(latencies) - 1, int(len(latencies) * share))] * 1000 for share in (0.5, 0.99))
+    p50, p99 = (quantile(latencies, share) * 1000 for share in (0.5, 0.99))
     missing = count - len(latencies)
     return f"{p50:.1f} / {p99:.1f}" + (f", {missing / count:.1%} missing" if missing else "")
 
@@ -164,21 +151,17 @@ def plot(results: dict[str, list[float]], file: Path) -> None:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--packages", type=int, default=2000, help="packages per figure (default 2000)")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 504], help="bytes of data (default 64 504)")
-    parser.add_argument(
-        "--losses", type=float, nargs="+", default=[0.0, 0.05, 0.2], help="each way (default 0 0.05 0.2)"
-    )
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--plot", type=Path, help="draw the distribution at the last loss and first size as SVG")
-    options = parser.parse_args()
-    versions = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
-    print(f"{time.strftime('%Y-%m-%d')}, {versions}, {options.packages} packages per figure, ms p50 / p99\n")
+    made = parser(__doc__, rounds=None)
+    made.add_argument("--packages", type=int, default=2000, help="packages per figure (default 2000)")
+    made.add_argument("--sizes", type=int, nargs="+", default=[64, 504], help="bytes of data (default 64 504)")
+    made.add_argument("--losses", type=float, nargs="+", default=[0.0, 0.05, 0.2], help="each way (default 0 0.05 0.2)")
+    made.add_argument("--seed", type=int, default=1)
+    made.add_argument("--plot", type=Path, help="draw the distribution at the last loss and first size as SVG")
+    options = made.parse_args()
+    print(f"{machine()}, {options.packages} packages per figure, ms p50 / p99\n")
     pictured: dict[str, list[float]] = {}
     for size in options.sizes:
-        print(f"| {size} bytes | " + " | ".join(f"{loss:.0%} loss" for loss in options.losses) + " |")
-        print("|---|" + "---|" * len(options.losses))
+        table = Table(f"{size} bytes", *(f"{loss:.0%} loss" for loss in options.losses))
         for column in COLUMNS:
             cells: list[str] = []
             for loss in options.losses:
@@ -186,8 +169,8 @@ def main() -> None:
                 cells.append(cell(latencies, options.packages))
                 if size == options.sizes[0] and loss == options.losses[-1] and column.reliability is not None:
                     pictured[column.name] = latencies
-            print(f"| {column.name} | " + " | ".join(cells) + " |", flush=True)
-        print()
+            table.row(column.name, *cells)
+        table.end()
     if options.plot is not None:
         plot(pictured, options.plot)
         print(f"drawn to {options.plot}", file=sys.stderr)

@@ -141,7 +141,7 @@ def test_the_version_is_printed() -> None:
     assert shown.startswith("packhorse ")
 
 
-@pytest.mark.parametrize("command", ["demo", "receive", "send", "ping", "echo", "diagram"])
+@pytest.mark.parametrize("command", ["demo", "receive", "send", "ping", "echo", "bench", "diagram"])
 def test_every_command_has_an_example_in_its_help(command: str) -> None:
     status, shown, _ = invoke(command, "--help")
     assert status == 0

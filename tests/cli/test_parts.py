@@ -264,6 +264,8 @@ def test_a_receiver_that_was_started_anew_says_that_it_knows_nothing() -> None:
             assert answer(sender) == Accepted()
         with receiver_on(address[1]):
             sender.sender.send(package(Alive(), address, Reliability.UNORDERED))
+            assert isinstance(sender.errors.recv(PATIENCE), packhorse.PeerRestarted)
+            sender.sender.send(package(Alive(), address, Reliability.UNORDERED))
             result = answer(sender)
     assert isinstance(result, Result)
     assert not result.verified

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from packhorse import ConfirmPolicy, InPackage, MessageDecoder, Peers, Reliability, ResendPolicy
+from packhorse import ConfirmPolicy, InPackage, MessageDecoder, OutPackage, Peers, Reliability, ResendPolicy
 from packhorse.protocol.codecs import U16, U32, Bincode, Codec, msgpack
 from packhorse.protocol.header import (
     KINDS,
@@ -23,7 +24,9 @@ from packhorse.protocol.header import (
     unpack_header,
     unwrap,
 )
-from packhorse.protocol.messages import Received
+from packhorse.protocol.identity import base_of, introduction, mark_of, pack_echo, refusal
+from packhorse.protocol.messages import Acknowledged, Received
+from packhorse.protocol.numbering import Numbering
 from packhorse.protocol.receiving import Receiving
 from packhorse.protocol.unconfirmed import Recovery
 
@@ -98,6 +101,51 @@ def test_receiving() -> None:
         assert [wire_id for run in receiving.to_confirmer for wire_id in run.ids] == numbers(confirmed), package
         receiving.to_user.clear()
         receiving.to_confirmer.clear()
+
+
+def test_hints_and_echoes() -> None:
+    identity, mark = 0x0123456789ABCDEF, 291
+    numbering, datagrams = Numbering(identity=identity), list[bytes]()
+    packages = [OutPackage(b"hi", Reliability.UNORDERED, Peers.PLAYERS, SOURCE)] * 2
+    numbering.send(packages[0], 10.0)
+    datagrams += [datagram for run in numbering.to_dsender for datagram in run.datagrams]
+    numbering.to_dsender.clear()
+    series, hint, base = 0x10, 3, base_of(identity, 0x10, mark)
+    assert base == (identity >> 24 ^ (1 + 1 + mark * 0x9E3779B1) * 0x9E3779B1 >> 8) & 0xFFFFFF
+    echo = pack_echo(hint, mark_of(identity, series), mark)
+    assert mark_of(identity, series) == (identity + series // 16) % 1024
+    datagrams += [pack_confirmation([], echo), pack_confirmation([0], echo)]
+    numbering.acknowledged(Acknowledged(SOURCE, series, hint, mark))
+    numbering.send(packages[1], 10.0)
+    datagrams += [*numbering.to_dsender.pop().datagrams, refusal(hint, mark)]
+    assert datagrams == [bytes.fromhex(row[0]) for row in rows("Examples of hints and echoes")]
+
+
+def arrives(receiving: Receiving, what: str, bases: dict[int, int]) -> str:
+    """Let an introduction or a package arrive; return what becomes of it."""
+    kind, number, hint = re.fullmatch(r"(introduction|package) (\d+) \((\d+)\)", what).groups()  # type: ignore[union-attr]
+    if kind == "introduction":
+        datagram = introduction(int(number), 0x10, int(hint))
+    else:
+        wire_id = int(number) + bases.get(int(hint), 0)
+        datagram = pack_header(Reliability.UNORDERED, Peers.PLAYERS, wire_id, int(hint))
+    receiving.received(Received(SOURCE, len(datagram), datagram, 0.0))
+    answers = [f"acknowledged ({run.echo >> 20})" for run in receiving.to_confirmer if not run.ids]
+    if kind == "introduction" and answers:
+        bases[receiving.to_confirmer[0].echo >> 20] = base_of(int(number), 0x10, 8)
+    if kind == "package":
+        answers.append("+" if receiving.to_user else "-")
+    answers += [f"refused ({refuse.hint})" for refuse in receiving.to_refuse]
+    answers += ["restarted" for _ in receiving.to_usender]
+    for outputs in (receiving.to_confirmer, receiving.to_user, receiving.to_refuse, receiving.to_usender):
+        outputs.clear()
+    return ", ".join(answers)
+
+
+def test_restarts() -> None:
+    receiving, bases = Receiving(identity=8), dict[int, int]()
+    for what, answer in rows("Examples of restarts"):
+        assert arrives(receiving, what, bases) == answer, what
 
 
 def due_until(recovery: Recovery, now: float) -> list[int]:

@@ -80,7 +80,7 @@ class Resender:
 
     def messages(self) -> list[Failed | Expired]:
         """Take what is for Numbering, and leave out the grants."""
-        messages = [message for message in self.redelivery.to_usender if not isinstance(message, Grant)]
+        messages = [message for message in self.redelivery.to_usender if isinstance(message, (Failed, Expired))]
         self.redelivery.to_usender.clear()
         return messages
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -166,6 +167,11 @@ def test_message_without_bytes_is_refused() -> None:
     with pytest.raises(PackageError, match="1 to 504 bytes; this one has 0"):
         packer.push(Unit())
     assert not packer
+    packer.push(One(1), 1.0)
+    with pytest.raises(PackageError, match="1 to 504 bytes; this one has 0"):
+        packer.push(Unit(), 2.0)
+    assert packer.latest == 1.0
+    assert sizes(packer.build_all()) == [1]
 
 
 def test_codec_that_ignores_the_limit_is_caught() -> None:
@@ -265,6 +271,15 @@ def test_length_is_the_number_of_packages_to_come() -> None:
         assert len(packer) == expected
     assert len(list(packer.build_all())) == 3
     assert len(packer) == 0
+
+
+def test_messages_of_the_default_codec_come_out_as_they_were_encoded() -> None:
+    packer = builder(msgpack)
+    messages = [b"x" * size for size in (0, 1, 59, 250, 251, 252, 253, 499)]
+    for message in messages:
+        packer.push(message)
+    data = b"".join(package.data for package in packer.build_all())
+    assert data == b"".join(len(body).to_bytes(2, "big") + body for body in map(msgspec.msgpack.encode, messages))
 
 
 @given(st.lists(st.tuples(st.integers(1, 504), st.sampled_from(["nothing", "old", "all", "one"]))))

@@ -101,6 +101,53 @@ def test_messages_come_out_in_the_order_they_were_put_in(messages: list[One | Tw
     assert list(MessageDecoder(data, Msg, codec=bincode)) == messages
 
 
+class Plain:
+    """msgpack without its fast path."""
+
+    def encode(self, message: object, /) -> bytes:
+        return msgpack.encode(message)
+
+    def decode(self, data: bytes, offset: int, message_type: Any, /) -> tuple[Any, int]:
+        return msgpack.decode(data, offset, message_type)
+
+
+def outcome(decoder: MessageDecoder[Any]) -> tuple[list[Any], tuple[str, int] | None]:
+    """Return the messages up to the end or the error, and what the error says."""
+    found: list[Any] = []
+    try:
+        for message in decoder:
+            found.append(message)  # noqa: PERF402 - what came before an error counts
+    except DecodeError as error:
+        assert list(decoder) == []
+        return found, (str(error), error.offset)
+    return found, None
+
+
+broken = st.binary(max_size=8) | st.sampled_from([b"\x00\x00", b"\x00\x01\xc1", b"\x00\x09\x01", b"\x00\x02\x01\x01"])
+pieces = st.lists(
+    st.integers(0, 300).map(msgpack.encode) | st.text(max_size=9).map(msgpack.encode) | broken, max_size=9
+)
+
+
+@given(pieces, st.sampled_from([int, str, int | str, Any, list[int]]))
+def test_decoding_in_one_go_gives_what_decoding_one_by_one_gives(parts: list[bytes], message_type: Any) -> None:
+    data = b"".join(parts)
+    fast = outcome(MessageDecoder(data, message_type))
+    assert fast == outcome(MessageDecoder(data, message_type, codec=Plain()))
+
+
+@pytest.mark.parametrize("codec", [msgpack, Plain()], ids=["in one go", "one by one"])
+def test_iterating_and_next_share_their_place(codec: Any) -> None:
+    decoder = MessageDecoder(b"".join(map(msgpack.encode, range(5))), int, codec=codec)
+    assert next(decoder) == 0
+    for message in decoder:
+        if message == 2:
+            break
+    assert next(decoder) == 3
+    assert list(decoder) == [4]
+    assert list(decoder) == []
+
+
 @given(st.binary(max_size=504), st.sampled_from([Recorded, Unit, tuple[()], One, str]))
 def test_arbitrary_bytes_end_after_one_error_at_most(data: bytes, message_type: Any) -> None:
     decoder = MessageDecoder(data, message_type, codec=bincode)

@@ -64,7 +64,8 @@ def test_the_first_byte_decides_what_a_datagram_is() -> None:
     for flags in range(256):
         bits = f"{flags:08b}"
         if bits[0] == "1":
-            expected = Kind.CONTROL if bits == "10000000" else Kind.INVALID
+            kinds = {"10000000": Kind.CONTROL, "10000001": Kind.PACKAGE, "10000010": Kind.CONTROL}
+            expected = kinds.get(bits, Kind.INVALID)
         else:
             expected = Kind.INVALID if bits[1:3] == "11" else Kind.PACKAGE
         assert KINDS[flags] is expected, bits

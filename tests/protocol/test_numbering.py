@@ -19,7 +19,8 @@ from packhorse.protocol.messages import (
     Revive,
     Sent,
 )
-from packhorse.protocol.numbering import MAX_RUN, WINDOW, Numbering
+from packhorse.protocol.numbering import WINDOW, Numbering
+from packhorse.protocol.runs import MAX_RUN
 
 from .helpers import SEMI_ORDERED, UNORDERED, UNRELIABLE, A, B, datagram, package
 

@@ -12,8 +12,8 @@ from packhorse.protocol.messages import (
     Failed,
     Sent,
 )
-from packhorse.protocol.numbering import MAX_RUN
 from packhorse.protocol.redelivery import Redelivery
+from packhorse.protocol.runs import MAX_RUN
 
 from .helpers import A, B, datagram
 from .resending import START, Resender

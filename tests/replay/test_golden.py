@@ -9,13 +9,14 @@ import pytest
 
 import packhorse
 from packhorse import ConfirmPolicy, FailureReason, ResendPolicy
-from packhorse.protocol.header import CONTROL, unpack_confirmation
+from packhorse.protocol.header import CONTROL, INTRODUCTION, REFUSAL, unpack_confirmation
 from packhorse.testing import ManualClock, MemoryNetwork
 
 from .recordings import (
     BETWEEN_STACKS,
     ELSEWHERE,
     GOLDEN,
+    STRANGE_HINT,
     WITH_A_PEER,
     Content,
     Datagram,
@@ -24,6 +25,7 @@ from .recordings import (
     inputs,
     load,
     out_package,
+    seen,
 )
 
 if TYPE_CHECKING:
@@ -40,13 +42,20 @@ RECORDED = 0.002
 class Replay:
     """A stack that is told what the recorded one was told, and what came of it."""
 
-    def __init__(self, name: str, resend: ResendPolicy, confirm: ConfirmPolicy) -> None:
+    def __init__(
+        self, name: str, resend: ResendPolicy, confirm: ConfirmPolicy, *, identity: bool | None = None
+    ) -> None:
         self.clock = ManualClock()
         network = MemoryNetwork(self.clock)
         self._start = self.clock.now() + 1
         self._peer = network.peer(PEER)
         self.stack = packhorse.startup(
-            clock=self.clock, transport=network.transport(STACK), resend=resend, confirm=confirm, random=lambda: 0.5
+            clock=self.clock,
+            transport=network.transport(STACK),
+            resend=resend,
+            confirm=confirm,
+            random=lambda: 0.5,
+            identity=name != STRANGE_HINT if identity is None else identity,
         )
         self.left: list[PeerFailed] = []
         self.received: list[Content] = []
@@ -60,9 +69,15 @@ class Replay:
             self._close()
 
     @property
-    def datagrams(self) -> list[Datagram]:
+    def raw(self) -> list[Datagram]:
         """What the stack sent, with times as in the recording."""
         return [Datagram(arrival.time - self._start, arrival.datagram) for arrival in self._peer.arrivals]
+
+    @property
+    def datagrams(self) -> list[Datagram]:
+        """The same, as an original reads it."""
+        read = [(datagram.time, seen(datagram.data)) for datagram in self.raw]
+        return [Datagram(time, data) for time, data in read if data is not None]
 
     def _wait_for(self, time: float) -> None:
         self.clock.advance(max(0.0, self._start + time - self.clock.now()))
@@ -158,6 +173,33 @@ def test_with_its_own_policies_a_stack_sends_receives_and_confirms_the_same(name
     assert not Counter(theirs) - Counter(ours), "recent ids may be confirmed again, but none less often than it came"
 
 
+@pytest.mark.parametrize("name", WITH_A_PEER)
+def test_without_an_identity_not_even_a_bit_is_different(name: str) -> None:
+    replay = Replay(name, ResendPolicy(), ConfirmPolicy(), identity=False)
+    assert replay.raw == replay.datagrams
+
+
+def test_a_hint_that_nobody_introduced_is_refused() -> None:
+    replay = Replay(STRANGE_HINT, ResendPolicy(), ConfirmPolicy(), identity=True)
+    plain = Replay(STRANGE_HINT, ResendPolicy(), ConfirmPolicy(), identity=False)
+    missing = Counter(plain.received) - Counter(replay.received)
+    assert missing == {("unordered", "players", "ab"): 1}
+    assert [datagram.data[:2].hex() for datagram in replay.raw if datagram.data[0] == REFUSAL] == ["82f0"]
+
+
+@pytest.mark.parametrize("name", [name for name in WITH_A_PEER if name != STRANGE_HINT])
+def test_with_an_identity_an_original_sees_what_it_sees_without_one(name: str) -> None:
+    plain, told = (Replay(name, ResendPolicy(), ConfirmPolicy(), identity=identity) for identity in (False, True))
+    assert told.datagrams == plain.raw
+    assert told.received == plain.received
+    assert [(failure.reason, failure.count) for failure in told.failures] == [
+        (failure.reason, failure.count) for failure in plain.failures
+    ]
+    if any(not _is_confirmation(datagram) and datagram.data[0] & 0x60 for datagram in plain.raw):
+        first = next(datagram for datagram in told.raw if datagram.data[0] & 0x60 or datagram.data[0] == INTRODUCTION)
+        assert first.data[0] == INTRODUCTION, "an introduction goes ahead of the first reliable package"
+
+
 @pytest.mark.parametrize("name", ["graceful_end", "graceful_end_unconfirmed"])
 def test_a_stack_that_ends_leaves_unconfirmed_what_the_original_left(name: str) -> None:
     replay = Replay(name, ResendPolicy.original(), ConfirmPolicy.original())
@@ -175,7 +217,9 @@ class Wire(MemoryNetwork):
         self.carried: list[tuple[str, str]] = []
 
     def carry(self, source: Address, target: Address, datagram: bytes) -> None:
-        self.carried.append(("up" if source == STACK else "down", datagram.hex()))
+        read = seen(datagram)
+        if read is not None:
+            self.carried.append(("up" if source == STACK else "down", read.hex()))
         super().carry(source, target, datagram)
 
 

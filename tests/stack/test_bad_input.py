@@ -113,17 +113,19 @@ def test_garbage_from_the_network_is_counted_and_dropped(start: Start) -> None:
         b"\x20",
         b"\x20\x00\x00",
         b"\x60\x00\x00\x00x",
-        b"\x81\x00\x00\x00",
+        b"\x83\x00\x00\x00",
         b"\xff" * 100,
         bytes(509),
         bytes(1400),
     ]
+    no_introductions = [b"\x81\x00\x00\x00", b"\x81\x00\x00\x10" + bytes(8), b"\x81" + bytes(100)]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-        for datagram in garbage:
+        for datagram in (*garbage, *no_introductions):
             stranger.sendto(datagram, stack.address)
     assert still_works(stack)
     counters = stack.counters()
     assert counters["dreceiver.dropped.invalid"] == len(garbage)
+    assert counters["ureceiver.strange"] == len(no_introductions)
     assert [name for name, value in counters.items() if name.endswith(".restarts") and value] == []
 
 

@@ -115,13 +115,13 @@ def test_a_stack_may_send_to_itself(start: Start) -> None:
 
 def test_a_user_who_never_reads_can_go_on_sending(start: Start) -> None:
     lazy, busy = start(), start()
-    flood = sending(busy, 4000, lazy.address)
+    flood = sending(busy, 9000, lazy.address)
     own = sending(lazy, 4000, busy.address)
     assert take(busy, 4000) == in_order(4000)
     own.join(WAIT)
     lazy.sender.flush(WAIT)
     assert flood.is_alive()  # held up, but not lost
-    assert take(lazy, 4000) == in_order(4000)
+    assert take(lazy, 9000) == in_order(9000)
     flood.join(WAIT)
     busy.sender.flush(WAIT)
 

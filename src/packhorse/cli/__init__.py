@@ -1,8 +1,8 @@
 """The command `packhorse`: files, pings and a demonstration over packhorse's own packages.
 
-    app         the commands, their options and help
+    app         the commands, their options and help; trace_command has those of trace, options what they share
     transfer    how a file goes through packages: messages and checks, shared by send, receive and demo
-    sending, receiving, pinging, demo    what the commands do
+    sending, receiving, pinging, demo, tracing    what the commands do
     run         what they share: addresses, errors, signals, progress
 
 Needs the extra `cli` (typer and rich); without it, only the hint to install that.

@@ -5,20 +5,20 @@ from __future__ import annotations
 import platform
 import signal
 import sys
-from collections.abc import Callable
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from packhorse import Reliability
+from packhorse import MAX_PAYLOAD, Reliability
 from packhorse.actors.wiring import mermaid
 
-from .run import Problem, parse_address, parse_probability, parse_seconds
-
-T = TypeVar("T")
+from .options import exit_with as _exit
+from .options import given as _given
+from .run import parse_address, parse_probability, parse_seconds
+from .trace_command import trace
 
 __all__ = ["run"]
 
@@ -44,26 +44,6 @@ def run() -> int:
 
 def _terminate(number: int, _: Any) -> NoReturn:
     sys.exit(128 + number)
-
-
-def _exit(command: Callable[[], int]) -> NoReturn:
-    try:
-        status = command()
-    except Problem as problem:
-        typer.secho(f"packhorse: {problem}", fg="red", err=True)
-        status = 1
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        status = 128 + signal.SIGINT
-    raise typer.Exit(status)
-
-
-def _given(parse: Callable[[str], T], text: str, name: str) -> T:
-    """Parse what was given, or say what is wrong with it as typer does."""
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=name) from error
 
 
 def _version(wanted: bool) -> None:
@@ -255,6 +235,67 @@ def echo(*, port: Port = 8082, host: Host = None) -> None:
     _exit(lambda: echo(host, port))
 
 
+@app.command()
+def bench(
+    target: Annotated[
+        str | None, typer.Argument(metavar="HOST:PORT", help="Where `bench --serve` runs.", show_default=False)
+    ] = None,
+    *,
+    serve: Annotated[bool, typer.Option("--serve", help="Be the other end, for any number of benches.")] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="With --serve: UDP port to listen on; 0 for any.", show_default="8082"),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="With --serve: address of this machine to listen on.", show_default="all of them")
+    ] = None,
+    reliability: Annotated[
+        list[Mode] | None, typer.Option(help="Measure only this one; may be given again.", show_default="all three")
+    ] = None,
+    size: Annotated[int, typer.Option(min=8, max=MAX_PAYLOAD, help="Bytes of data in each package.")] = 64,
+    seconds: Annotated[
+        str, typer.Option(metavar="TIME", help="How long to send without a pause, and to go there and back.")
+    ] = "3s",
+    packages: Annotated[
+        int | None, typer.Option(min=1, help="How many to send without a pause.", show_default="for --seconds")
+    ] = None,
+    trips: Annotated[int, typer.Option(min=0, help="Round trips, at most.")] = 10_000,
+) -> None:
+    """Measure how fast packages go between two machines, and the round trip.
+
+    Start `packhorse bench --serve` on one and this with its address on the
+    other. For each reliability it sends as fast as it can, so do not do this
+    to a network that others need; then packages go there and back, one by one.
+
+    The serving end goes on until Ctrl-C or SIGTERM, its normal end. The other
+    ends with 1 if nobody answers within 3 s, or no more.
+
+    Examples:
+      packhorse bench --serve --port 8082
+      packhorse bench 10.0.0.7:8082
+      packhorse bench 10.0.0.7:8082 --size 500 --seconds 10s --reliability unordered
+    """
+    from .benching import Plan  # noqa: PLC0415 - as above
+    from .benching import bench as measure  # noqa: PLC0415
+    from .counting import serve as count  # noqa: PLC0415
+
+    if serve == (target is not None):
+        raise typer.BadParameter("give either HOST:PORT or --serve", param_hint="HOST:PORT")
+    if target is None:
+        _exit(lambda: count(host, 8082 if port is None else port))
+    if port is not None or host is not None:
+        raise typer.BadParameter("these are for --serve", param_hint="--port, --host")
+    to_host, to_port = _given(parse_address, target, "HOST:PORT")
+    plan = Plan(
+        tuple(Reliability[mode.name] for mode in dict.fromkeys(reliability or Mode)),
+        size,
+        _given(parse_seconds, seconds, "--seconds"),
+        packages,
+        trips,
+    )
+    _exit(lambda: measure(to_host, to_port, plan))
+
+
 Share = Annotated[str, typer.Option(metavar="SHARE", help="5% or 0.05, each way.")]
 Time = Annotated[str, typer.Option(metavar="TIME", help="20ms or 0.02 (seconds), each way.")]
 
@@ -304,6 +345,21 @@ def link(
         "queue": queue,
     }
     _exit(lambda: link((host, listen), *target, seed=seed, options=options))
+
+
+app.command()(trace)
+
+
+@app.command()
+def top(
+    socket: Annotated[Path, typer.Argument(help="the Unix socket that the program opened: stack.serve_stats(PATH)")],
+    interval: Annotated[float, typer.Option(min=0.05, help="seconds between two looks")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="look once and end")] = False,
+) -> None:
+    """Show the numbers of a running stack as they change."""
+    from .topping import top  # noqa: PLC0415 - each command brings only what it needs
+
+    _exit(lambda: top(socket, interval=interval, once=once))
 
 
 @app.command()

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from packhorse import Closed, DecodeError, PackhorseError, Reliability, Timeout
+from packhorse import Closed, DecodeError, PackhorseError, PeerRestarted, Reliability, Timeout
 
 from .run import Bar, Problem, Report, attend, open_stack, package, resolve, say, shown
 from .transfer import ALIVE_EVERY, CHUNK, Accepted, Alive, Begin, Cancel, Chunk, End, FromReceiver, Result
@@ -166,6 +166,10 @@ class _Sender:
 
     def _look(self) -> None:
         for failure in self._stack.errors.drain():
+            if isinstance(failure, PeerRestarted):
+                raise Problem(
+                    f"{shown(self._target)} was started anew and knows nothing of {self._name}; send it again"
+                )
             raise Problem(f"{shown(self._target)} does not answer any more ({failure.reason}); it may be gone")
         if not self._heard and time.monotonic() >= self._began + NOBODY:
             self._heard = self._stack.counters().get("sreceiver.datagrams", 0) > 0

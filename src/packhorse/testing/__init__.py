@@ -13,6 +13,7 @@ Faults on request are in `faults`; fixtures for pytest in `pytest_plugin`.
 from __future__ import annotations
 
 from .clock import ManualClock
+from .events import CapturedEvents, capture_events
 from .faults import crash, crash_on, crash_on_start, hang, pause
 from .leaks import Inventory
 from .link import Link
@@ -23,6 +24,7 @@ from .simulation import SimulatedPeer, Simulation
 from .traps import Hold, InjectedCrash, Trap
 
 __all__ = [
+    "CapturedEvents",
     "Hold",
     "InjectedCrash",
     "Inventory",
@@ -36,6 +38,7 @@ __all__ = [
     "StackPair",
     "Trap",
     "UdpLink",
+    "capture_events",
     "crash",
     "crash_on",
     "crash_on_start",

@@ -77,6 +77,7 @@ class MemoryTransport:
 
     receive_buffer = 0
     overflowed = 0
+    segmented = 0
 
     def __init__(self, network: MemoryNetwork, address: Address) -> None:
         self.address = address

@@ -9,7 +9,8 @@
 
 Each half has a mailbox, as the actors have. What is put into it stays in order; when its reader wakes, and how much it takes
 then, is random, so the halves see each other's messages late and interleaved in all the ways that real mailboxes allow.
-Everything random comes from the seed, so a run can be repeated. An hour of traffic takes seconds.
+Everything random comes from the seed, so a run can be repeated. An hour of traffic takes seconds. A peer can be restarted: it loses
+all its state, and what it had sent goes on arriving.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from ..protocol import ConfirmPolicy, InPackage, OutPackage, PeerFailed, ResendP
 from ..protocol.address import Address
 from ..protocol.confirmations import Confirmations
 from ..protocol.congestion import Controller, DelayController
-from ..protocol.header import CONTROL, unpack_confirmation
+from ..protocol.header import CONTROL, KINDS, REFUSAL, Kind, unpack_confirmation
+from ..protocol.identity import make_identity, read_echo, unpack_echo
 from ..protocol.messages import (
+    Acknowledged,
     Confirmed,
     Dropped,
     Expired,
@@ -35,6 +38,9 @@ from ..protocol.messages import (
     Forgotten,
     Grant,
     Received,
+    Refuse,
+    Refused,
+    Restarted,
     Revive,
     Sent,
     ToConfirm,
@@ -72,6 +78,7 @@ class Simulation:
         self.datagrams = 0
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._serial = 0
+        self.identities = random.Random(seed)  # noqa: S311 - apart, so that who has one changes no schedule
         self._links: dict[tuple[Address, Address], Link] = {}
         self._peers: dict[Address, SimulatedPeer] = {}
 
@@ -83,6 +90,7 @@ class Simulation:
         confirm: ConfirmPolicy | None = None,
         controller: Callable[[], Controller] = DelayController,
         window: int = WINDOW,
+        identity: bool = True,
     ) -> SimulatedPeer:
         """Add a peer; the options are those of a stack, and how many packages may be unconfirmed at once per target."""
         peer = SimulatedPeer(
@@ -92,9 +100,19 @@ class Simulation:
             confirm=confirm or ConfirmPolicy(),
             controller=controller,
             window=window,
+            identity=identity,
         )
         self._peers[address] = peer
         return peer
+
+    def restart(self, peer: SimulatedPeer, *, identity: bool | None = None) -> None:
+        """Start a peer anew at once: all its state is lost, what it had put into links is not.
+
+        Args:
+            peer: which one. What it has collected for the test stays.
+            identity: whether it has one from now on; None for no change.
+        """
+        peer.restart(identity=peer.identity if identity is None else identity)
 
     def connect(self, one: SimulatedPeer, other: SimulatedPeer, there: Link, back: Link) -> None:
         """Put a link in each direction between two peers; without one nothing arrives."""
@@ -146,6 +164,10 @@ class _Half:
         self._handlers = handlers
         self._wakes_at = inf
 
+    def end(self) -> None:
+        """Do nothing any more."""
+        self._wakes_at = -inf
+
     def put(self, messages: list[Any]) -> None:
         """Take over these messages."""
         if messages:
@@ -192,6 +214,8 @@ class SimulatedPeer:
         failures: what its user would have been told.
         failed_at: when, in virtual seconds.
         flushed: tokens of the flushes that are done.
+        identity: whether its stack has one.
+        restarted_at: when it was restarted, and how many packages had been delivered by then.
     """
 
     def __init__(
@@ -203,6 +227,7 @@ class SimulatedPeer:
         confirm: ConfirmPolicy,
         controller: Callable[[], Controller],
         window: int,
+        identity: bool,
     ) -> None:
         self.simulation = simulation
         self.address = address
@@ -211,12 +236,31 @@ class SimulatedPeer:
         self.failures: list[PeerFailed] = []
         self.failed_at: list[float] = []
         self.flushed: list[object] = []
-        self.numbering = numbering = Numbering(window=window)
+        self.restarted_at: list[tuple[float, int]] = []
+        self.identity = identity
+        self._resend = resend
+        self._confirm = confirm
+        self._controller = controller
+        self._window = window
+        self._start()
+
+    def restart(self, *, identity: bool) -> None:
+        """Lose all state; see `Simulation.restart`."""
+        self.restarted_at.append((self.simulation.now, len(self.delivered)))
+        self.identity = identity
+        for half in self._halves:
+            half.end()
+        self._start()
+
+    def _start(self) -> None:
+        simulation, window = self.simulation, self._window
+        identity = make_identity(simulation.identities.random, len(self.restarted_at)) if self.identity else None
+        self.numbering = numbering = Numbering(window=window, identity=identity)
         self.redelivery = redelivery = Redelivery(
-            resend, simulation.random.random, controller=controller, window=window
+            self._resend, simulation.random.random, controller=self._controller, window=window, identity=identity
         )
-        self.receiving = receiving = Receiving()
-        self.confirmations = confirmations = Confirmations(confirm)
+        self.receiving = receiving = Receiving(identity)
+        self.confirmations = confirmations = Confirmations(self._confirm)
         self._usender = _Half(
             self,
             numbering,
@@ -225,6 +269,9 @@ class SimulatedPeer:
                 Grant: lambda grant: numbering.granted(grant, simulation.now),
                 Failed: numbering.failed,
                 Expired: lambda expired: numbering.expired(expired, simulation.now),
+                Acknowledged: numbering.acknowledged,
+                Restarted: lambda restarted: numbering.restarted(restarted, simulation.now),
+                _Forget: lambda forget: numbering.forget(forget.target),
                 _FlushAll: lambda flush: numbering.flush(flush.token),
             },
         )
@@ -234,14 +281,19 @@ class SimulatedPeer:
             {
                 Sent: redelivery.sent,
                 Confirmed: redelivery.confirmed,
+                Refused: redelivery.refused,
                 Revive: lambda revive: redelivery.revive(revive, simulation.now),
                 Dropped: redelivery.dropped,
                 Forgotten: redelivery.forgotten,
                 Flush: redelivery.flush,
             },
         )
-        self._ureceiver = _Half(self, receiving, {Received: receiving.received})
-        self._confirmer = _Half(self, confirmations, {ToConfirm: confirmations.add})
+        self._ureceiver = _Half(
+            self,
+            receiving,
+            {Received: receiving.received, _Forget: lambda forget: receiving.forget(forget.target)},
+        )
+        self._confirmer = _Half(self, confirmations, {ToConfirm: confirmations.add, Refuse: confirmations.refuse})
         self._halves = (self._usender, self._resender, self._ureceiver, self._confirmer)
 
     @property
@@ -259,13 +311,21 @@ class SimulatedPeer:
         """Put the token into `flushed` when everything sent so far is confirmed or given up."""
         self._usender.put([_FlushAll(token)])
 
+    def forget(self, target: Address) -> None:
+        """Forget a peer, both ways."""
+        self._usender.put([_Forget(target)])
+        self._ureceiver.put([_Forget(target)])
+
     def arrive(self, source: Address, datagram: bytes) -> None:
         """Take a datagram from the network."""
         now = self.simulation.now
-        if datagram[0] & CONTROL:
-            self._resender.put([Confirmed(source, unpack_confirmation(datagram), now)])
-        else:
+        if KINDS[datagram[0]] is Kind.PACKAGE:
             self._ureceiver.put([Received(source, len(datagram), datagram, now)])
+        elif datagram[0] == CONTROL:
+            self._resender.put([Confirmed(source, unpack_confirmation(datagram), now, read_echo(datagram))])
+        elif datagram[0] == REFUSAL:
+            hint, _, by = unpack_echo(read_echo(datagram))
+            self._resender.put([Refused(source, hint, by, now)])
 
     def pass_on(self, half: _Half) -> None:
         """Carry what a half has produced to where it goes."""
@@ -275,6 +335,8 @@ class SimulatedPeer:
             self.delivered_at += [self.simulation.now] * len(state.to_user)
             state.to_user.clear()
             self._confirmer.put(state.to_confirmer)
+            self._confirmer.put(state.to_refuse)
+            self._usender.put(state.to_usender)
             return
         if half is not self._confirmer:
             self.failures += state.failures
@@ -291,6 +353,11 @@ class SimulatedPeer:
             for datagram in run.datagrams:
                 self.simulation.carry(self.address, run.target, datagram)
         state.to_dsender.clear()
+
+
+class _Forget:
+    def __init__(self, target: Address) -> None:
+        self.target = target
 
 
 class _FlushAll:

@@ -1,0 +1,87 @@
+"""Notes: what the parts of the protocol have to tell of, for whoever wants to know.
+
+The rules:
+
+- a part that is given a list as its `notes` puts into it what happens, as (event, fields); a part whose `notes` are None, which is so
+  to begin with, does nothing of the kind, and it costs one comparison a run;
+- events and fields are those of `packhorse.actors.events`. Packages are told of in runs: `id` of the first and `count`, or
+  `ids` where they are not consecutive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .address import Address
+from .header import ID_MASK
+from .packages import InPackage, OutPackage
+
+__all__ = ["Note", "alike", "numbered", "resent", "taken", "which"]
+
+Note = tuple[str, dict[str, Any]]
+
+
+def which(numbers: Sequence[int]) -> dict[str, Any]:
+    """Return the fields that say which packages an event is about, by their numbers in order of what happened."""
+    first, amount = numbers[0], len(numbers)
+    if isinstance(numbers, range) or (
+        numbers[-1] - first == amount - 1 and list(numbers) == list(range(first, first + amount))
+    ):
+        return {"id": first & ID_MASK, "count": amount}
+    return {"ids": [number & ID_MASK for number in numbers], "count": amount}
+
+
+def alike(values: Sequence[Any]) -> Any:
+    """Return the one value that all have, or else the list of them."""
+    return values[0] if len(set(values)) == 1 else list(values)
+
+
+def numbered(run: Sequence[OutPackage], numbers: Sequence[int]) -> list[Note]:
+    """Return the notes about packages that got numbers; a package with a context has one of its own."""
+    notes: list[Note] = []
+    plain = [place for place, package in enumerate(run) if type(package) is OutPackage]
+    if plain:
+        packages = [run[place] for place in plain]
+        notes.append(("package:numbered", _numbered(packages, [numbers[place] for place in plain])))
+    for number, package in zip(numbers, run, strict=True):
+        if type(package) is not OutPackage:
+            context = getattr(package, "context", {})
+            notes.append(("package:numbered", _numbered([package], [number]) | {"context": context}))
+    return notes
+
+
+def _numbered(packages: Sequence[OutPackage], numbers: Sequence[int]) -> dict[str, Any]:
+    fields = {
+        "target": packages[0].target,
+        **which(numbers),
+        "reliability": alike([package.reliability.name.lower() for package in packages]),
+        "size": alike([len(package.data) for package in packages]),
+    }
+    if packages[0].eager > 1:
+        fields["eager"] = packages[0].eager
+    return fields
+
+
+def resent(target: Address, numbers: Sequence[int], triggers: Sequence[tuple[str, int]]) -> list[Note]:
+    """Return the notes about packages that are sent again: `triggers` says why, for so many of them each."""
+    notes: list[Note] = []
+    place = 0
+    for trigger, count in triggers:
+        part = numbers[place : place + count]
+        place += count
+        if not part:
+            continue
+        if trigger in ("overtaken", "timeout"):
+            notes.append(("recovery:package_lost", {"target": target, **which(part), "trigger": trigger}))
+        notes.append(("recovery:package_resent", {"target": target, **which(part), "trigger": trigger}))
+    return notes
+
+
+def taken(packages: Sequence[InPackage], numbers: Sequence[int], *, kept: bool = False) -> list[Note]:
+    """Return the notes about packages that came and are handed to the user, or kept."""
+    names = alike([package.reliability.name.lower() for package in packages])
+    fields = {"source": packages[0].source, **which(numbers)}
+    size = alike([len(package.data) for package in packages])
+    received = ("package:received", {**fields, "reliability": names, "size": size})
+    return [received, ("package:kept", fields) if kept else ("package:delivered", {**fields, "reliability": names})]

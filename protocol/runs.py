@@ -1,0 +1,69 @@
+"""Runs: packages for one target that are sent together.
+
+The rules:
+
+- what is handled together is alike: one target, reliable or not, nothing special about a package;
+- packages of a run that may arrive in any order are brought together by size. Those that must not, stay as they are;
+- their datagrams are made together.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Any
+
+from .header import ID_MASK, Reliability, pack_header
+from .packages import OutPackage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["MAX_RUN", "by_size", "end_of_run", "pack_run"]
+
+WORTH_SORTING = 16
+"""Packages from which on it pays to bring those of a size together."""
+
+MAX_RUN = 256
+"""Datagrams per message at most, so that no run takes long to handle."""
+
+_pack = Struct(">I").pack
+
+
+def end_of_run(items: Sequence[Any], at: int) -> int:
+    """Return where a run ends: packages for one target, reliable or not, with nothing special about them."""
+    first = items[at]
+    if type(first) is not OutPackage:
+        return at
+    target, reliable = first.target, first.reliability > 0
+    for place in range(at, min(len(items), at + MAX_RUN)):
+        package = items[place]
+        if (
+            package.__class__ is not OutPackage
+            or package.target is not target
+            or (package.reliability > 0) is not reliable
+            or package.lifetime is not None
+            or package.eager != 1
+        ):
+            return place
+    return min(len(items), at + MAX_RUN)
+
+
+def by_size(run: list[OutPackage]) -> list[OutPackage]:
+    """Bring packages of a size together, if they may arrive in any order."""
+    if len(run) < WORTH_SORTING or len({len(package.data) for package in run}) == 1:
+        return run
+    if any(package.reliability is Reliability.SEMI_ORDERED for package in run):
+        return run
+    return sorted(run, key=lambda package: len(package.data))
+
+
+def pack_run(run: list[OutPackage], number: int, hint: int = 0) -> list[bytes]:
+    """Make the datagrams of packages with consecutive numbers; see `header.pack_header`."""
+    first = run[0].reliability | run[0].peers | hint
+    alike = len({package.reliability for package in run}) == 1 == len({package.peers for package in run})
+    if alike and number & ID_MASK <= ID_MASK - len(run):
+        return [_pack(header) + package.data for header, package in enumerate(run, first << 24 | number & ID_MASK)]
+    return [
+        pack_header(package.reliability, package.peers, number, hint) + package.data
+        for number, package in enumerate(run, number)
+    ]

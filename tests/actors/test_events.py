@@ -1,0 +1,60 @@
+"""One table of events: its document, and the code that logs, agree with it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from packhorse.actors.events import COMMON, EVENTS, fields_of, names_in, problems, rewritten
+
+ROOT = Path(__file__).parents[2]
+FULL = {"time": 1.0, "seq": 0, "stack": "stack-1", "address": "127.0.0.1:1", "level": "debug"}
+
+
+def test_the_document_holds_the_table() -> None:
+    text = (ROOT / "actors" / "EVENTS.md").read_text(encoding="utf-8")
+    assert rewritten(text) == text, "make events writes it anew"
+
+
+def test_the_document_tells_of_no_other_event() -> None:
+    text = (ROOT / "actors" / "EVENTS.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`((?:package|transport|recovery|peer|actor|stack):\w+)`", text)) == set(EVENTS)
+
+
+def test_everything_that_is_logged_is_in_the_table() -> None:
+    logged = names_in(ROOT / "actors", ROOT / "protocol", ROOT / "src" / "packhorse" / "testing")
+    assert logged, "the search finds nothing"
+    assert {name: where for name, where in logged.items() if name not in EVENTS} == {}
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=lambda event: event.name)
+def test_names_levels_and_fields_have_their_form(event: object) -> None:
+    assert event in EVENTS.values()
+    one = next(other for other in EVENTS.values() if other is event)
+    assert re.fullmatch(r"(package|transport|recovery|peer|actor|stack):[a-z_]+", one.name)
+    assert one.level in ("debug", "info", "warning", "error")
+    names = [field.name for field in (*COMMON, *fields_of(one))]
+    assert len(names) == len(set(names))
+    assert one.which in ("always", "maybe", "never")
+
+
+def test_a_record_that_lacks_what_the_table_says_is_found_out() -> None:
+    good = FULL | {"event": "package:kept", "source": "10.0.0.1:1", "id": 3, "count": 1}
+    assert problems(good) == []
+    assert problems(good | {"user": "alice"}) == [], "a program may bind fields of its own"
+    assert problems({name: good[name] for name in good if name != "source"}) == ["package:kept lacks source"]
+    assert problems(good | {"level": "info"}) == ["package:kept has level info, not debug"]
+    assert problems({name: good[name] for name in good if name != "id"}) == [
+        "package:kept does not say which packages: it lacks id or ids"
+    ]
+    assert problems(good | {"event": "package:eaten"}) == ["'package:eaten' is no event of the table"]
+
+
+def test_names_are_found_with_where_they_stand(tmp_path: Path) -> None:
+    (tmp_path / "some.py").write_text('\nlogger.info("stack:started", name="not:this")\nx = "peer:failed"\n')
+    assert names_in(tmp_path) == {
+        "stack:started": [f"{tmp_path}/some.py:2"],
+        "peer:failed": [f"{tmp_path}/some.py:3"],
+    }

@@ -1,0 +1,401 @@
+"""Who knows a numbering: what the sending half makes of echoes and refusals."""
+
+# pyright: reportPrivateUsage=false
+# The reason: it looks at which life was reported.
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from packhorse.protocol import FailureReason, OutPackage, PeerFailed, PeerRestarted, Peers, Reliability, ResendPolicy
+from packhorse.protocol.header import INTRODUCTION, pack_header
+from packhorse.protocol.identity import NOBODY, base_of, choose_hint, introduction, mark_of, pack_echo
+from packhorse.protocol.introducing import Restarts
+from packhorse.protocol.messages import (
+    Acknowledged,
+    Confirmed,
+    Dropped,
+    Expired,
+    Failed,
+    Flush,
+    Forgotten,
+    Grant,
+    Refused,
+    Restarted,
+    Revive,
+    Sent,
+)
+from packhorse.protocol.numbering import Numbering
+from packhorse.protocol.redelivery import Redelivery
+
+from .helpers import SEMI_ORDERED, UNORDERED, A, package
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+US = 5 << 40
+FIRST, SECOND = 0x10, 0x20
+"""Series."""
+ONE, TWO = 77, 78
+"""Marks of lives of the peer."""
+
+
+class Sender:
+    """A whole sending half; what its parts tell each other is passed on at once."""
+
+    def __init__(self, window: int = 1024) -> None:
+        self.numbering = Numbering(window=window, identity=US)
+        self.redelivery = Redelivery(ResendPolicy(), lambda: 0.5, window=window, identity=US)
+
+    def send(self, *data: bytes, kind: Reliability = UNORDERED, now: float = 0.0) -> list[bytes]:
+        for one in data:
+            self.numbering.send(package(one, kind), now)
+        return self._pass_on(now)
+
+    def confirm(self, *ids: int, echo: int = 0, now: float = 0.1) -> list[bytes]:
+        self.redelivery.confirmed(Confirmed(A, ids, now, echo))
+        return self._pass_on(now)
+
+    def refuse(self, hint: int, by: int = ONE, now: float = 0.1) -> list[bytes]:
+        self.redelivery.refused(Refused(A, hint, by, now))
+        return self._pass_on(now)
+
+    def tick(self, now: float) -> list[bytes]:
+        self.redelivery.tick(now)
+        return self._pass_on(now)
+
+    def restarted(self, by: int | None, now: float = 1.0) -> list[bytes]:
+        self.numbering.restarted(Restarted(A, by), now)
+        return self._pass_on(now)
+
+    def failures(self) -> list[PeerFailed]:
+        failures = self.numbering.failures + self.redelivery.failures
+        self.numbering.failures.clear()
+        self.redelivery.failures.clear()
+        return failures
+
+    def _pass_on(self, now: float) -> list[bytes]:
+        numbering, redelivery = self.numbering, self.redelivery
+        handlers: dict[type, Callable[[Any], None]] = {
+            Sent: redelivery.sent,
+            Revive: lambda revive: redelivery.revive(revive, now),
+            Dropped: redelivery.dropped,
+            Forgotten: redelivery.forgotten,
+            Flush: redelivery.flush,
+            Grant: lambda grant: numbering.granted(grant, now),
+            Failed: numbering.failed,
+            Expired: lambda expired: numbering.expired(expired, now),
+            Acknowledged: numbering.acknowledged,
+            Restarted: lambda restarted: numbering.restarted(restarted, now),
+        }
+        while numbering.to_resender or redelivery.to_usender:
+            for outputs in (numbering.to_resender, redelivery.to_usender):
+                messages = list(outputs)
+                outputs.clear()
+                for message in messages:
+                    handlers[type(message)](message)
+        sent = [one for half in (redelivery, numbering) for run in half.to_dsender for one in run.datagrams]
+        numbering.to_dsender.clear()
+        redelivery.to_dsender.clear()
+        return sent
+
+
+def _echo(series: int = FIRST, hint: int = 3, by: int = ONE) -> int:
+    return pack_echo(hint, mark_of(US, series), by)
+
+
+def _chosen(series: int = FIRST, now: float = 0.0) -> int:
+    return choose_hint(US, series, now)
+
+
+def _introduction(series: int = FIRST, now: float = 0.0, attempt: int = 0) -> bytes:
+    return introduction(US, series + attempt, _chosen(series, now))
+
+
+def _datagram(number: int, data: bytes, hint: int, series: int = FIRST, by: int = ONE) -> bytes:
+    base = base_of(US, series, by) if hint < 8 else 0
+    return pack_header(UNORDERED, Peers.PLAYERS, number + base, hint) + data
+
+
+def test_a_numbering_is_introduced_ahead_of_its_first_package() -> None:
+    sender = Sender()
+    assert sender.send(b"a", b"b") == [
+        _introduction(),
+        _datagram(0, b"a", _chosen()),
+        _datagram(1, b"b", _chosen()),
+    ]
+
+
+def test_each_target_has_a_numbering_of_its_own() -> None:
+    sender = Sender()
+    sender.send(b"a")
+    other = OutPackage(b"b", UNORDERED, Peers.PLAYERS, ("10.0.0.9", 9))
+    sender.numbering.send(other, 0.0)
+    assert sender.numbering.to_dsender[0].datagrams == [_introduction(SECOND)]
+
+
+def test_it_goes_ahead_again_of_whatever_is_sent_again_until_it_is_acknowledged() -> None:
+    sender = Sender()
+    sender.send(b"a")
+    assert sender.tick(0.3) == [_introduction(), _datagram(0, b"a", _chosen())]
+    sender.confirm(0, echo=_echo(), now=0.4)
+    assert sender.send(b"b", now=1.0) == [_datagram(1, b"b", 3)]
+    assert sender.tick(5.0) == [_datagram(1, b"b", 3)]
+
+
+def test_what_is_sent_again_carries_the_hint_in_use() -> None:
+    sender = Sender()
+    sender.send(b"a", b"b")
+    sender.confirm(1, echo=_echo(), now=0.1)
+    assert sender.tick(0.2) == [_datagram(0, b"a", 3)]
+
+
+def test_an_echo_without_ids_says_that_nothing_was_taken_yet() -> None:
+    sender = Sender()
+    sender.send(b"a", b"b")
+    assert sender.confirm(echo=_echo()) == [_datagram(0, b"a", 3), _datagram(1, b"b", 3)]
+    assert sender.confirm(echo=_echo()) == [], "only the first one"
+
+
+def test_an_original_ends_the_introductions_by_confirming() -> None:
+    sender = Sender()
+    sender.send(b"a", b"b")
+    sender.confirm(0, now=0.1)
+    assert sender.tick(1.0) == [_datagram(1, b"b", _chosen())]
+    sender.confirm(1, echo=0xFF0001, now=1.1)  # an original may leave anything in these bits
+    assert sender.redelivery.pending == 0
+    assert sender.failures() == []
+
+
+def test_a_sign_of_life_does_not_end_them() -> None:
+    sender = Sender()
+    sender.send(b"a")
+    sender.confirm()
+    assert sender.tick(0.5) == [_introduction(), _datagram(0, b"a", _chosen())]
+
+
+def test_a_confirmation_of_another_life_of_ours_is_ignored_altogether() -> None:
+    sender = Sender()
+    sender.send(b"a")
+    sender.confirm(0, echo=_echo(SECOND))
+    assert (sender.redelivery.pending, sender.redelivery.strange) == (1, 1)
+    assert sender.tick(0.5)[0] == _introduction(), "it acknowledges nothing"
+
+
+def test_a_refusal_of_the_chosen_hint_is_answered_by_the_next_attempt_once_per_round_trip() -> None:
+    sender = Sender()
+    sender.send(b"a")
+    assert sender.refuse(_chosen(), now=0.1) == [_introduction(attempt=1), _datagram(0, b"a", _chosen())]
+    assert sender.refuse(_chosen(), now=0.17) == []
+    assert sender.refuse(_chosen(), now=0.18)[0] == _introduction(attempt=2)
+    assert sender.refuse(_chosen() % 8 + 1, now=9.0) == [], "that is not the hint in use"
+    attempts = [sender.refuse(_chosen(), now=float(time)) for time in range(10, 30)]
+    assert attempts[-1][0] == _introduction(attempt=15), "there are no more"
+
+
+def test_a_refusal_makes_no_more_than_32_packages_be_sent_again() -> None:
+    sender = Sender()
+    sent = sender.send(*[bytes([number]) * 4 for number in range(60)])
+    assert len(sent) == 1 + 60
+    assert len(sender.refuse(_chosen())) == 1 + 32
+
+
+def test_a_peer_that_refuses_the_hint_it_assigned_was_restarted() -> None:
+    sender = Sender()
+    sender.send(b"a", b"b")
+    sender.confirm(0, echo=_echo())
+    assert sender.refuse(3, TWO, 0.5) == []
+    (failure,) = sender.failures()
+    assert isinstance(failure, PeerRestarted)
+    assert (failure.reason, failure.target) == (FailureReason.RESTARTED, A)
+    assert [gone.data for gone in failure.unconfirmed] == [b"b"]
+    assert sender.redelivery.pending == 0
+    assert sender.send(b"c", now=1.0) == [
+        _introduction(SECOND, 1.0),
+        _datagram(0, b"c", _chosen(SECOND, 1.0)),
+    ]
+
+
+def test_what_it_had_to_keep_is_reported_too() -> None:
+    sender = Sender()
+    sender.send(b"a", b"b", kind=SEMI_ORDERED)
+    sender.confirm(1, echo=_echo())
+    sender.refuse(3, TWO, 0.5)
+    (failure,) = sender.failures()
+    assert [gone.data for gone in failure.unconfirmed] == [b"a", b"b"]
+
+
+def test_what_had_no_number_yet_goes_on_to_the_new_life() -> None:
+    sender = Sender(window=1)
+    sender.send(b"a", b"b", kind=UNORDERED)
+    sender.confirm(echo=_echo())
+    assert sender.refuse(3, TWO, 1.0) == [_introduction(SECOND, 1.0), _datagram(0, b"b", _chosen(SECOND, 1.0))]
+    (failure,) = sender.failures()
+    assert [gone.data for gone in failure.unconfirmed] == [b"a"]
+
+
+def test_a_restart_is_told_once_though_both_halves_notice_it() -> None:
+    sender = Sender()
+    sender.send(b"a")
+    sender.confirm(0, echo=_echo())
+    sender.refuse(3, TWO)
+    sender.send(b"b", now=1.0)
+    assert sender.restarted(TWO) == []
+    assert len(sender.failures()) == 1
+    assert sender.redelivery.pending == 1, "the new numbering is for that life"
+    sender.confirm(0, echo=_echo(SECOND, 4, TWO), now=1.1)
+    assert sender.redelivery.pending == 0
+    sender.restarted(79)
+    assert [type(failure) for failure in sender.failures()] == [PeerRestarted], "the next life"
+
+
+def test_a_restart_is_told_though_nothing_was_ever_sent_to_the_peer() -> None:
+    sender = Sender()
+    sender.restarted(ONE)
+    (failure,) = sender.failures()
+    assert isinstance(failure, PeerRestarted)
+    assert failure.count == 0
+    assert str(failure) == "10.0.0.1 port 1 was restarted, 0 packages unconfirmed"
+
+
+def test_a_numbering_that_the_new_life_has_acknowledged_goes_on() -> None:
+    sender = Sender()
+    sender.send(b"a", b"b")
+    sender.confirm(0, echo=_echo(by=TWO))
+    sender.restarted(TWO)
+    (failure,) = sender.failures()
+    assert failure.count == 0
+    assert sender.send(b"c") == [_datagram(2, b"c", 3, by=TWO)]
+
+
+def test_an_echo_of_another_life_than_the_one_that_acknowledged_tells_of_a_restart() -> None:
+    sender = Sender()
+    sender.send(b"a", b"b")
+    sender.confirm(0, echo=_echo())
+    sender.confirm(1, echo=_echo(by=TWO))
+    (failure,) = sender.failures()
+    assert isinstance(failure, PeerRestarted)
+    assert failure.count == 1, "the new life may have it, but not the old one"
+
+
+def test_a_peer_that_has_only_forgotten_us_is_not_reported_as_restarted() -> None:
+    sender = Sender()
+    sender.send(b"a")
+    sender.confirm(0, echo=_echo())
+    assert sender.refuse(3, ONE) == []
+    assert sender.failures() == []
+    sender.send(b"b", now=1.0)
+    sender.confirm(echo=_echo(SECOND))
+    sender.refuse(3, ONE)
+    (failure,) = sender.failures()
+    assert (failure.reason, failure.count) == (FailureReason.FORGOTTEN, 1)
+
+
+def test_a_peer_that_begins_or_ceases_to_echo_was_replaced() -> None:
+    sender = Sender()
+    sender.send(b"a", b"b")
+    sender.confirm(0, echo=_echo())
+    sender.confirm(1)
+    assert [failure.count for failure in sender.failures()] == [1]
+    assert sender.numbering._restarts.last(A) == NOBODY
+    sender.send(b"c", b"d", now=1.0)
+    sender.confirm(0, now=1.1)
+    sender.confirm(echo=_echo(SECOND, by=TWO), now=1.2)
+    assert [failure.count for failure in sender.failures()] == [1]
+
+
+def test_after_the_user_closed_the_sender_a_restart_is_reported_at_once() -> None:
+    sender = Sender()
+    sender.send(b"a")
+    sender.confirm(echo=_echo())
+    sender.redelivery.backlog_ended()
+    sender.refuse(3, TWO)
+    assert [type(failure) for failure in sender.failures()] == [PeerRestarted]
+    assert sender.redelivery.pending == 0
+
+
+def test_a_failed_peer_that_was_restarted_meanwhile_gets_nothing_of_before() -> None:
+    sender = Sender()
+    sender.send(b"a")
+    sender.confirm(echo=_echo())
+    sender.tick(21.0)
+    assert [failure.reason for failure in sender.failures()] == [FailureReason.SILENT]
+    assert sender.send(b"b", now=30.0)[0] == _datagram(0, b"a", 3)
+    assert sender.refuse(3, TWO, 30.1) == []
+    (failure,) = sender.failures()
+    assert isinstance(failure, PeerRestarted)
+    assert [gone.data for gone in failure.unconfirmed] == [b"b"], "the other one was reported before"
+    assert sender.send(b"c", now=31.0)[0][0] == INTRODUCTION
+
+
+def test_without_an_identity_nothing_is_introduced_and_no_echo_understood() -> None:
+    numbering, redelivery = Numbering(), Redelivery(ResendPolicy(), lambda: 0.5)
+    numbering.send(package(b"a"), 0.0)
+    (run,) = numbering.to_dsender
+    assert run.datagrams == [pack_header(UNORDERED, Peers.PLAYERS, 0) + b"a"]
+    redelivery.sent(numbering.to_resender[0])  # type: ignore[arg-type]
+    redelivery.refused(Refused(A, 0, ONE, 0.1))
+    redelivery.confirmed(Confirmed(A, [0], 0.1, _echo(SECOND)))
+    assert redelivery.pending == 0
+    assert not any(isinstance(message, Restarted) for message in redelivery.to_usender)
+
+
+def test_only_the_latest_restarts_are_remembered() -> None:
+    restarts = Restarts()
+    for number in range(2000):
+        assert restarts.is_news((str(number), 1), ONE)
+    assert not restarts.is_news(("1999", 1), ONE)
+    assert restarts.is_news(("0", 1), ONE), "long forgotten"
+    assert len(restarts._marks) == 1024
+
+
+def test_state_that_is_made_anew_goes_on_with_the_same_numbering() -> None:
+    sender = Sender()
+    sender.send(b"a", b"b")
+    sender.confirm(0, echo=_echo())
+    sender.numbering.renew(A, 0.2)
+    assert sender.send(b"c", now=0.2) == [_datagram(2, b"c", 3)]
+    sender.redelivery.renew(A, 0.3)
+    sender.tick(0.3)
+    assert sender.refuse(3, TWO, 0.4) == []
+    assert isinstance(sender.failures()[-1], PeerRestarted)
+
+
+def test_a_restart_is_copied_and_pickled_as_what_it_is() -> None:
+    told = PeerRestarted(A, [package(b"a")], 3)
+    for again in (copy.copy(told), pickle.loads(pickle.dumps(told))):  # noqa: S301 - our own
+        assert type(again) is PeerRestarted
+        assert (again.target, again.reason, again.unconfirmed, again.count) == (
+            A,
+            FailureReason.RESTARTED,
+            (package(b"a"),),
+            3,
+        )
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 15), st.integers(0, 3), st.integers(0, 2), st.booleans(), st.floats(0, 3)), max_size=30
+    )
+)
+def test_whatever_echoes_and_refusals_come_each_package_is_confirmed_or_reported_once(
+    answers: list[tuple[int, int, int, bool, float]],
+) -> None:
+    sender, now = Sender(), 0.0
+    confirmed = reported = 0
+    for sent, (hint, mark, by, refusing, later) in enumerate(answers, 1):
+        now += later
+        sender.send(b"%d" % sent, now=now)
+        if refusing:
+            sender.refuse(hint, by, now)
+        else:
+            pending = sender.redelivery.pending
+            sender.confirm(0, 1, echo=pack_echo(hint, mark_of(US, 16 * mark), by), now=now)
+            gone = sum(failure.count for failure in sender.redelivery.failures + sender.numbering.failures)
+            confirmed += pending - sender.redelivery.pending - gone
+        reported += sum(failure.count for failure in sender.failures())
+        assert confirmed + reported + sender.redelivery.pending + sender.numbering.waiting == sent
