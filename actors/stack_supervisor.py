@@ -6,8 +6,7 @@ The rules, besides those of `Supervisor`:
 - a node that crashed is restarted with its mailbox, its state and its counters; the item it crashed over comes first, marked
   as poisoned. One that hangs is left behind, and its successor works on a copy of its state;
 - a node that was dismissed (its supervisor told it to stop) and that ended normally has ended for good; those that `wiring` says are
-  stopped then. A node that crashes while it is stopping is restarted and stopped again;
-- a node that was stopped from outside has handled what waited for it, and is restarted: the stack needs it;
+  stopped then. One that crashes while it is stopping is restarted and stopped again; one that was stopped from outside is restarted;
 - only crashes of a node that had handled nothing since its restart count, within `PERIOD`: after `FRESH_PEER` of them what is
   known of the peer concerned is made anew, after `FRESH_STATE` everything, and with one more than `INTENSITY` the stack gives
   up: every handle raises `StackFailed`. Whatever is lost by that is reported;
@@ -42,14 +41,14 @@ from .handles import LINGER, ConnErrorReceiver, PackageReceiver, PackageSender, 
 from .keeper import ABANDON_AFTER
 from .log import choose_logger
 from .messages import Abandoned, Death, DeathReason, EndClosed, Forget, GiveUpAt, Poisoned
-from .node import Node, Station
+from .node import Node
 from .stats import StackStats, collect
 from .supervisor import INTENSITY, PERIOD, Supervisor
 from .tracing import Journal
 from .transport import Transport, UdpTransport
 
 if TYPE_CHECKING:
-    from pykka import ActorProxy, ActorRef
+    from pykka import ActorProxy
 
     from ..protocol.address import Address
 
@@ -225,10 +224,6 @@ class StackSupervisor(Supervisor):
     def core(self) -> StackCore:
         """Return what handles are made of."""
         return self._core
-
-    def station(self, name: str) -> tuple[Station[Any], ActorRef[Any]]:
-        """Return what belongs to a node, and its ref; for `packhorse.testing.faults`, in any thread."""
-        return self._nodes[name].station, self._children[name].ref
 
     # Its own life.
 

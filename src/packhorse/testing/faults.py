@@ -170,7 +170,8 @@ def _station(stack: Stack | ActorRef[StackSupervisor], node: str) -> tuple[Stati
         raise pykka.ActorDeadError(f"{ref} has ended")
     if node not in wiring.NODES:
         raise ValueError(f"there is no node {node!r}; the nodes are {', '.join(wiring.NODES)}")
-    return supervisor.station(node)
+    child = supervisor._children[node]  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - as above
+    return supervisor._nodes[node].station, child.ref  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - as above
 
 
 def _tell(ref: ActorRef[Any], trap: Trap) -> None:
