@@ -5,7 +5,7 @@ VENV := .venv-dev
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint format types diagram events ci clean
+.PHONY: help demo test faults fuzz lint format types diagram events ci clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,6 +26,9 @@ fuzz: $(VENV)/installed ## look for input that does harm; make fuzz ARGS=-max_to
 	$(BIN)/pip install -q --group fuzz
 	cd $(VENV) && bin/python ../tests/fuzz/fuzz_messages.py -runs=100000 $(ARGS)
 	cd $(VENV) && bin/python ../tests/fuzz/fuzz_datagrams.py -runs=10000 $(ARGS)
+
+faults: $(VENV)/installed ## kill every node in every way; make faults ARGS='--kills 10000' for a random killer
+	$(BIN)/python -m tests.faults.matrix $(ARGS)
 
 lint: $(VENV)/installed ## check style
 	$(BIN)/ruff check

@@ -102,6 +102,7 @@ class Mailbox:
 
     Attributes:
         stopping: a stop has come.
+        dismissed: it came from the supervisor, so it means the node; one from outside means the present incarnation.
         closed: the node has ended for good; whatever is put is discarded.
         aborted: the node should end at once, whatever waits.
         weight_put: how many packages were put so far, if whoever puts them counts: one message may carry many.
@@ -125,6 +126,7 @@ class Mailbox:
         self.nap = nap
         self.lends = lends
         self.stopping = False
+        self.dismissed = False
         self.closed = False
         self.aborted = False
         self._items: deque[Any] = deque()
@@ -144,6 +146,11 @@ class Mailbox:
 
     def __len__(self) -> int:
         return len(self._items)
+
+    @property
+    def stopped_from_outside(self) -> bool:
+        """Whether a stop has come that was not the supervisor's, and nobody has answered it yet."""
+        return bool(self._stop_replies)
 
     @property
     def weight(self) -> int:
@@ -202,18 +209,20 @@ class Mailbox:
         self._items.extendleft(reversed(returned))
 
     def stop(self) -> None:
-        """Ask the node to end when it has done what its stop rule says."""
+        """Ask the node to end when it has done what its stop rule says. For the supervisor."""
+        self.dismissed = True
         self.stopping = True
         self.wake()
 
     def resume(self) -> None:
-        """Go on after a stop, for the next incarnation; those who waited for the stop are answered."""
-        self.stopping = False
+        """Go on after a stop from outside, for the next incarnation; those who waited for the stop are answered."""
+        self.stopping = self.dismissed
         self._answer_stops()
 
     def abort(self) -> None:
-        """Ask the node to end at once."""
+        """Ask the node to end at once. For the supervisor."""
         self.aborted = True
+        self.dismissed = True
         self.stopping = True
         self.wake()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ __all__ = [
     "Death",
     "DeathReason",
     "EndClosed",
+    "Fault",
     "FlushAll",
     "Forget",
     "GiveUpAt",
@@ -66,6 +67,12 @@ class Readable(msgspec.Struct, frozen=True, gc=False):
 
 class Cancel(msgspec.Struct, frozen=True, gc=False):
     """Nothing more will come that must be handled; end when your stop rule is met. Comes once per incarnation."""
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """`packhorse.testing` -> node: do this in your thread."""
+
+    strike: Callable[[Any], None]
 
 
 class Poisoned(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, Self,
 
 import pykka
 
-from .messages import Batch, Cancel, Crashed, Death, Poisoned, Readable
+from .messages import Batch, Cancel, Crashed, Death, Fault, Poisoned, Readable
 from .supervised import SupervisedActor
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Station(Generic[S]):
         logger: what it writes with, bound to stack and node.
         counters: what was counted; written by the node only.
         incarnation: the present actor, or the last one.
+        prepare: called with each new incarnation before it is started; for `packhorse.testing.faults`.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Station(Generic[S]):
     logger: Tracer
     counters: Counter[str] = field(default_factory=Counter[str])
     incarnation: Node[S] | None = None
+    prepare: Callable[[Node[S]], None] | None = None
 
     def copy_state(self) -> None:
         """Go on with a copy of the state, because a hung incarnation holds the present one.
@@ -112,6 +114,8 @@ class Node(SupervisedActor, Generic[S]):
         }
         station.incarnation = self
         inbox.handler = self.on_receive
+        if station.prepare is not None:
+            station.prepare(self)
 
     @classmethod
     def start(  # pyright: ignore[reportIncompatibleMethodOverride] - it is what Pykka declares
@@ -151,11 +155,15 @@ class Node(SupervisedActor, Generic[S]):
                 self._inbox.batch_done()
             elif kind is Crashed:
                 raise message.error
+            elif kind is Fault:
+                message.strike(self)
             elif kind is Readable:
                 self._on_readable(now)
-            elif kind is Cancel:
+            elif kind is Cancel and self._inbox.mailbox.dismissed:
                 self._draining = True
                 self._on_cancel(now)
+            elif kind is Cancel:
+                self._inbox.finished = True  # somebody else's stop means this incarnation, not the node
             self._after(now)
         finally:
             self._pass_on()

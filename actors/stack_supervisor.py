@@ -5,8 +5,8 @@ The rules, besides those of `Supervisor`:
 - the socket is bound before anything is started, so a taken port is an OSError where the stack is started;
 - a node that crashed is restarted with its mailbox, its state and its counters; the item it crashed over comes first, marked
   as poisoned. One that hangs is left behind, and its successor works on a copy of its state;
-- a node whose mailbox is marked stopping and that ended normally has ended for good; those that `wiring` says are
-  stopped then. A node that crashes while it is stopping is restarted and stopped again;
+- a node that was dismissed (its supervisor told it to stop) and that ended normally has ended for good; those that `wiring` says are
+  stopped then. One that crashes while it is stopping is restarted and stopped again; one that was stopped from outside is restarted;
 - only crashes of a node that had handled nothing since its restart count, within `PERIOD`: after `FRESH_PEER` of them what is
   known of the peer concerned is made anew, after `FRESH_STATE` everything, and with one more than `INTENSITY` the stack gives
   up: every handle raises `StackFailed`. Whatever is lost by that is reported;
@@ -326,11 +326,11 @@ class StackSupervisor(Supervisor):
 
     # The children.
 
-    def _go_on(self, child: Child, death: Death) -> None:
-        """Stop it again: a stop means the node, not one of its incarnations."""
-
     def _crashed(self, child: Child, death: Death) -> bool:
-        return death.cause is not None or not child.mailbox.stopping
+        mailbox = child.mailbox
+        return (
+            death.cause is not None or not mailbox.dismissed or (mailbox.stopped_from_outside and not mailbox.aborted)
+        )
 
     def _may_restart(self, child: Child, death: Death, now: float) -> bool:
         self._count(child, child.crashes, death, now)

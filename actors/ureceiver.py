@@ -57,6 +57,13 @@ class UReceiver(Node[Receiving]):
         self._usender = station.outlets["usender"]
         inbox.pause_tick = STILL_HERE
 
+    def on_start(self) -> None:
+        """Count anew what waits: of the item that the last incarnation died over nobody knows whether it was counted."""
+        mailbox = self._station.mailbox
+        waiting = sum(item.count for item in mailbox.waiting() if type(item) is Received)
+        mailbox.weight_taken = mailbox.weight_put - waiting
+        super().on_start()
+
     def _received(self, received: Received, now: float) -> None:
         del now
         self._station.mailbox.weight_taken += received.count

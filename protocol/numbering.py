@@ -147,7 +147,7 @@ class Numbering:
             self._number(target, [package], now)
             return
         expires = inf if package.lifetime is None else now + package.lifetime
-        if target.backlog is _NOTHING:
+        if not target.backlog:  # not `is _NOTHING`: a hung node's state is copied, and that too
             target.backlog = deque()
         target.backlog.append((package, expires))
         self.waiting += 1

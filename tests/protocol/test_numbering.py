@@ -4,6 +4,8 @@
 # The reason: counters are set near the wrap.
 from __future__ import annotations
 
+import copy
+
 from packhorse.protocol import OutPackage, Peers
 from packhorse.protocol.congestion import INITIAL
 from packhorse.protocol.messages import (
@@ -344,3 +346,14 @@ def test_a_flush_of_nothing_has_no_marks() -> None:
     numbering.send(package(reliability=UNRELIABLE), 1.0)
     numbering.flush("token")
     assert numbering.to_resender == [Flush({}, "token")]
+
+
+def test_a_copy_keeps_what_has_to_wait() -> None:
+    numbering = Numbering(window=2)
+    _send(numbering, 2)
+    copied = copy.deepcopy(numbering)  # as for the successor of a node that hangs
+    _send(copied, 3)
+    assert copied.waiting == 3
+    copied.granted(Grant(A, 1, 10, PLENTY), 2.0)
+    assert copied.waiting == 0
+    assert _numbers(copied) == [0, 1, 2, 3, 4]

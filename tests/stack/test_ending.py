@@ -431,12 +431,28 @@ def test_stopping_a_supervisor_twice_is_answered_twice() -> None:
 
 
 @pytest.mark.parametrize("name", ["usender", "dsender", "resender", "confirmer", "dreceiver", "ureceiver", "sreceiver"])
-def test_a_node_stopped_from_outside_does_not_keep_the_stack_from_ending(start: Start, name: str) -> None:
+def test_a_node_stopped_from_outside_is_restarted_and_does_not_keep_the_stack_from_ending(
+    start: Start, name: str
+) -> None:
     stack = start()
     node = stack.supervisor.proxy().node(name).get()
     assert node.actor_ref.stop(timeout=WAIT) is True
-    assert node.actor_ref.stop(timeout=WAIT) is False
+    stack.send(b"x", to=stack.address)
+    assert stack.receiver.recv(WAIT).data == b"x"
+    assert node.actor_ref.stop(timeout=WAIT) is True
     assert stack.close(timeout=WAIT) == []
+    assert node.actor_ref.stop(timeout=WAIT) is False
+
+
+@pytest.mark.parametrize("name", ["usender", "dsender", "resender", "confirmer", "dreceiver", "ureceiver", "sreceiver"])
+def test_a_node_stopped_from_outside_and_by_the_stack_at_once_ends_with_it(start: Start, name: str) -> None:
+    stack, other = start(), start()
+    stack.sender.send_many(numbered(100, other.address))
+    node = stack.supervisor.proxy().node(name).get()
+    stopped = node.actor_ref.stop(block=False)
+    assert stack.close(timeout=WAIT) == []
+    assert stopped.get(timeout=WAIT) is True
+    assert [package.data for package in other.receiver.drain()] == [b"%d" % number for number in range(100)]
 
 
 # The end of a program.

@@ -16,6 +16,7 @@ from ..actors.transport import RECEIVE_BUFFER
 from .link import Link
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from ..protocol import Address
@@ -39,6 +40,7 @@ class UdpLink:
         there: the link from clients to `to`; without one everything passes.
         back: the link from `to` to clients; without one everything passes.
         listen: where clients send to. Port 0 lets the system choose.
+        clients: numeric addresses of clients that `to` should be able to reach before they have sent anything; see `seen_as`.
 
     Attributes:
         address: where clients send to.
@@ -56,6 +58,7 @@ class UdpLink:
         there: Link | None = None,
         back: Link | None = None,
         listen: Address = ("127.0.0.1", 0),
+        clients: Iterable[Address] = (),
     ) -> None:
         self.there = there or Link()
         self.back = back or Link()
@@ -71,10 +74,20 @@ class UdpLink:
         self._selector = selectors.DefaultSelector()
         self.address = cast("Address", self._downstream.getsockname())
         self._selector.register(self._downstream, selectors.EVENT_READ)
+        for client in clients:
+            self._upstream_of(client)
         self._alarm, self._bell = socket.socketpair()
         self._selector.register(self._alarm, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._run, name="udp-link", daemon=True)
         self._thread.start()
+
+    def seen_as(self, client: Address) -> Address:
+        """Return the address at which `to` sees a client and can reach it.
+
+        Raises:
+            KeyError: nothing is known of this client yet; name it in `clients`.
+        """
+        return (self._to[0], self._upstream[client].getsockname()[1])
 
     def close(self) -> None:
         """Drop what is under way and give all sockets back. May be repeated."""

@@ -1,0 +1,56 @@
+"""What a test, or a program, may not leave behind: threads, sockets and other descriptors, entries in Pykka's registry."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+import pykka
+
+__all__ = ["Inventory"]
+
+DESCRIPTORS: Final = Path("/proc/self/fd")
+
+
+class Inventory:
+    """What there is at the moment; `left` tells what has been added since.
+
+    Descriptors are looked at where the system has `/proc`.
+    """
+
+    def __init__(self) -> None:
+        self._before = self._alive()
+
+    def left(self, within: float = 0.0) -> list[str]:
+        """Return what is there now and was not then, as text.
+
+        Args:
+            within: seconds that it gets to go.
+        """
+        deadline = time.monotonic() + within
+        if self._new():
+            gc.collect()  # what only a cycle of garbage holds is not left behind
+        for thing in self._new():
+            if isinstance(thing, threading.Thread):
+                thread_gets = deadline - time.monotonic()
+                if thread_gets > 0:
+                    thing.join(thread_gets)
+        return sorted(map(str, self._new()))
+
+    def _new(self) -> set[object]:
+        return self._alive() - self._before
+
+    @staticmethod
+    def _alive() -> set[object]:
+        descriptors: set[object] = set()
+        if DESCRIPTORS.exists():
+            for path in DESCRIPTORS.iterdir():
+                try:
+                    target = path.readlink()
+                except OSError:
+                    continue  # the one that this listing itself was made by
+                descriptors.add(f"descriptor {path.name} ({target})")
+        return {*threading.enumerate(), *pykka.ActorRegistry.get_all(), *descriptors}
