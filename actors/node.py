@@ -209,8 +209,9 @@ class Node(SupervisedActor, Generic[S]):
             self._state.notes = [] if self._traced else None
 
     def _hand_over(self, mailbox: Mailbox, items: list[Any], weight: int) -> None:
-        """Put items, with so many datagrams in all; if they are few and nothing else is to be done, handle them in the other node's
-        place as soon as everything is passed on.
+        """Put items, with so many datagrams in all.
+
+        If they are few and nothing else is to be done, they are handled in the other node's place when everything is passed on.
         """
         if weight <= FEW and mailbox.lends and self._inbox.slept:
             mailbox.put_softly(items)

@@ -48,6 +48,8 @@ CEILING: Final = 1024 * MAX_DATAGRAM
 """More cannot be under way: receivers refuse to have more than 1024 holes."""
 NOISE: Final = 0.010
 NOISE_SHARE: Final = 0.25
+STEP: Final = 256
+"""Numbers that are granted together at least, while most of the window is under way."""
 QUANTUM: Final = 0.001
 """Seconds between two grants at a high rate; at a low one it is what a burst takes."""
 PACE: Final = 1.25
@@ -315,7 +317,7 @@ class Room:
         if self.budget - self.total >= quantum / 2:
             if self.limit - following > self._window // 2:
                 return False
-            if limit - self.limit < self._window // 4 and following - oldest > self._window // 2:
+            if limit - self.limit < STEP and following - oldest > self._window // 2 + STEP:
                 return False  # numbers are short, and most are under way: what comes back soon makes a larger step
         room = max(0.0, min(self.controller.window - in_flight, quantum))
         budget = max(self.budget, self.total + int(room))
