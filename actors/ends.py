@@ -59,7 +59,7 @@ class UserEnd(ABC, Generic[T]):
 
     def __init__(self, clock: Clock, name: str) -> None:
         self._clock = clock
-        self._name = name
+        self.name = name
         self._condition = Condition(clock)
         self._state = _State.OPEN
         self._cause: BaseException | None = None
@@ -82,10 +82,10 @@ class UserEnd(ABC, Generic[T]):
                 if items:
                     return items
             if self._state is _State.FAILED:
-                raise StackFailed(f"the stack of this {self._name} gave up") from self._cause
+                raise StackFailed(f"the stack of this {self.name} gave up") from self._cause
             if self._state is not _State.OPEN:
                 why = "was closed" if self._state is _State.CLOSED else "has nothing more to come: the stack has ended"
-                raise Closed(f"this {self._name} {why}")
+                raise Closed(f"this {self.name} {why}")
         raise Timeout(f"nothing came within {timeout} seconds")
 
     def drain(self) -> list[T]:
@@ -97,7 +97,7 @@ class UserEnd(ABC, Generic[T]):
         """Tell everything to `ref` from now on, what waits already first; `keeps` lives as long as the subscription."""
         with self._condition:
             if self._state is _State.CLOSED:
-                raise Closed(f"this {self._name} was closed")
+                raise Closed(f"this {self.name} was closed")
             self._subscription = _Subscription(self, ref, batch=batch, keeps=keeps)
             self._tell()
 

@@ -281,15 +281,15 @@ EVENTS: Final[dict[str, Event]] = {
         ),
         Event(
             "actor:mailbox_full",
-            "info",
-            (Field("depth", "messages", "that wait"),),
-            "who feeds it holds back from now on",
+            "debug",
+            (Field("mailbox", "name", "whose: a node's, or the user's"),),
+            "this node feeds it, and holds back from now on",
         ),
         Event(
             "actor:mailbox_drained",
-            "info",
-            (Field("depth", "messages", "that wait"), Field("lasted", "seconds", "since it was full")),
-            "who feeds it goes on",
+            "debug",
+            (Field("mailbox", "name", "whose"), Field("lasted", "seconds", "since it was full")),
+            "this node goes on",
         ),
         Event(
             "actor:state_renewed",

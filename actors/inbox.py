@@ -57,6 +57,7 @@ class Inbox:
         handler: what handles a batch; set by the node.
         slept: whether the node had nothing to do before what it handles now. If so latency matters more than keeping other nodes busy.
         pause_tick: seconds after which a pause brings a tick, or None.
+        on_pause: hears of a pause, and of its end together with how many seconds it lasted.
     """
 
     def __init__(self, mailbox: Mailbox, feeds: tuple[Feed, ...] = ()) -> None:
@@ -79,6 +80,8 @@ class Inbox:
         self.pause_tick: float | None = None
         self.turn = threading.Lock()
         self.turn.acquire()
+        self.on_pause: Callable[[str, float | None], None] = _tell_nobody
+        self._full = ""
         self._cancelled = False
         self._batch: Batch | None = None
         self._crash: BaseException | None = None
@@ -234,12 +237,20 @@ class Inbox:
         return batch
 
     def _paused(self) -> bool:
-        paused = any(feed.over_capacity(self.mailbox) for feed in self.feeds)
-        if not paused:
+        full = next((feed for feed in self.feeds if feed.over_capacity(self.mailbox)), None)
+        if full is None:
+            if self.paused_since is not None:
+                self.on_pause(self._full, self.mailbox.clock.now() - self.paused_since)
             self.paused_since = None
         elif self.paused_since is None:
             self.paused_since = now = self.mailbox.clock.now()
+            self._full = full.name
+            self.on_pause(full.name, None)
             if self.pause_tick is not None:
                 look = now + self.pause_tick
                 self.deadline = look if self.deadline is None else min(look, self.deadline)
-        return paused
+        return full is not None
+
+
+def _tell_nobody(full: str, lasted: float | None) -> None:
+    """Take no note of a pause."""

@@ -58,6 +58,8 @@ class Parking(Protocol):
 class Feed(Protocol):
     """Something that a node puts into: another mailbox, or a user's end."""
 
+    name: str
+
     def over_capacity(self, feeder: Mailbox) -> bool:
         """Tell whether `feeder` should pause; if so it is woken when there is room."""
         ...

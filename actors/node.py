@@ -114,6 +114,7 @@ class Node(SupervisedActor, Generic[S]):
         }
         station.incarnation = self
         inbox.handler = self.on_receive
+        inbox.on_pause = self._note_pause
         if station.prepare is not None:
             station.prepare(self)
 
@@ -207,6 +208,14 @@ class Node(SupervisedActor, Generic[S]):
         self._traced = self._logger.traced
         if self._state is not None:
             self._state.notes = [] if self._traced else None
+
+    def _note_pause(self, full: str, lasted: float | None) -> None:
+        if not self._traced:
+            return
+        if lasted is None:
+            self._logger.debug("actor:mailbox_full", mailbox=full)
+        else:
+            self._logger.debug("actor:mailbox_drained", mailbox=full, lasted=lasted)
 
     def _hand_over(self, mailbox: Mailbox, items: list[Any], weight: int) -> None:
         """Put items, with so many datagrams in all.

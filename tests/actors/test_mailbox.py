@@ -47,6 +47,8 @@ def given(inbox: Inbox) -> Any:
 class Full:
     """A feed that is over its capacity until it says so."""
 
+    name = "full"
+
     def __init__(self) -> None:
         self.full = True
         self.asked = threading.Event()
