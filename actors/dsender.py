@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, ClassVar
 
-from ..protocol.header import unpack_header
+from ..protocol.header import RELIABILITY_BITS
 from ..protocol.messages import Datagrams
-from ..protocol.notes import alike, which
+from ..protocol.notes import promised, which
 from .messages import Death
 from .node import Node, Station
 
@@ -51,7 +51,7 @@ class DSender(Node[None]):
                 "transport:datagram_sent",
                 target=run.target,
                 **which(run.numbers),
-                reliability=alike([unpack_header(datagram)[0].name.lower() for datagram in run.datagrams]),
+                reliability=promised([datagram[0] & RELIABILITY_BITS for datagram in run.datagrams]),
                 bytes=sum(map(len, run.datagrams)),
             )
         for error in refused:

@@ -89,6 +89,12 @@ class Journal:
             return None
         if self._sample == 1:
             return fields
+        if (
+            "id" in fields
+            and -fields["id"] % self._sample >= fields["count"]
+            and fields["id"] + fields["count"] <= ID_MASK
+        ):
+            return None  # the next one that is told of comes later
         ids = _ids(fields)
         if ids is None:
             return fields if next(self._others) % self._sample == 0 else None

@@ -11,15 +11,17 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from .address import Address
-from .header import ID_MASK
+from .header import ID_MASK, Reliability
 from .packages import InPackage, OutPackage
 
-__all__ = ["Note", "alike", "numbered", "resent", "taken", "which"]
+__all__ = ["Note", "alike", "numbered", "promised", "resent", "taken", "which"]
 
 Note = tuple[str, dict[str, Any]]
+
+_NAMES: Final[dict[int, str]] = {kind: kind.name.lower() for kind in Reliability}
 
 
 def which(numbers: Sequence[int]) -> dict[str, Any]:
@@ -37,8 +39,15 @@ def alike(values: Sequence[Any]) -> Any:
     return values[0] if len(set(values)) == 1 else list(values)
 
 
+def promised(kinds: Sequence[Reliability | int]) -> Any:
+    """Return the name of what was promised of packages, or the list of names where they differ."""
+    return _NAMES[kinds[0]] if len(set(kinds)) == 1 else [_NAMES[kind] for kind in kinds]
+
+
 def numbered(run: Sequence[OutPackage], numbers: Sequence[int]) -> list[Note]:
     """Return the notes about packages that got numbers; a package with a context has one of its own."""
+    if all(type(package) is OutPackage for package in run):
+        return [("package:numbered", _numbered(run, numbers))]
     notes: list[Note] = []
     plain = [place for place, package in enumerate(run) if type(package) is OutPackage]
     if plain:
@@ -55,7 +64,7 @@ def _numbered(packages: Sequence[OutPackage], numbers: Sequence[int]) -> dict[st
     fields = {
         "target": packages[0].target,
         **which(numbers),
-        "reliability": alike([package.reliability.name.lower() for package in packages]),
+        "reliability": promised([package.reliability for package in packages]),
         "size": alike([len(package.data) for package in packages]),
     }
     if packages[0].eager > 1:
@@ -80,7 +89,7 @@ def resent(target: Address, numbers: Sequence[int], triggers: Sequence[tuple[str
 
 def taken(packages: Sequence[InPackage], numbers: Sequence[int], *, kept: bool = False) -> list[Note]:
     """Return the notes about packages that came and are handed to the user, or kept."""
-    names = alike([package.reliability.name.lower() for package in packages])
+    names = promised([package.reliability for package in packages])
     fields = {"source": packages[0].source, **which(numbers)}
     size = alike([len(package.data) for package in packages])
     received = ("package:received", {**fields, "reliability": names, "size": size})
