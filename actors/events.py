@@ -176,8 +176,8 @@ EVENTS: Final[dict[str, Event]] = {
         Event(
             "package:dropped",
             "debug",
-            (_maybe(SOURCE), _maybe(TARGET), COUNT, _maybe(RELIABILITY), _trigger("backlog", "socket", "poisoned")),
-            "not delivered: the user does not receive; the socket is full (unreliable only); its node crashed over it",
+            (SOURCE, COUNT, _maybe(RELIABILITY), _trigger("poisoned")),
+            "not taken, since a node crashed over what was received; reliable ones come again",
             "maybe",
         ),
         # Confirmations.

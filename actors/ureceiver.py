@@ -103,6 +103,8 @@ class UReceiver(Node[Receiving]):
     def _salvage(self, item: Any, now: float) -> None:
         if type(item) is Forget:
             self._forget(item, now)  # nothing heals its loss, so it is tried once more
+        elif type(item) is Received:
+            self._logger.debug("package:dropped", source=item.source, count=item.count, trigger="poisoned")
 
     def _emit(self) -> None:
         state = self._state

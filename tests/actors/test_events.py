@@ -29,6 +29,12 @@ def test_everything_that_is_logged_is_in_the_table() -> None:
     assert {name: where for name, where in logged.items() if name not in EVENTS} == {}
 
 
+def test_everything_in_the_table_is_logged() -> None:
+    modules = [path for room in ("actors", "protocol") for path in (ROOT / room).glob("*.py") if path.stem != "events"]
+    code = "".join(path.read_text(encoding="utf-8") for path in modules)
+    assert [name for name in EVENTS if f'"{name}"' not in code] == []
+
+
 @pytest.mark.parametrize("event", EVENTS.values(), ids=lambda event: event.name)
 def test_names_levels_and_fields_have_their_form(event: object) -> None:
     assert event in EVENTS.values()
