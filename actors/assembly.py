@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random as random_module
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from .refs import StableRef
     from .tracing import Journal
 
-__all__ = ["NodeSpec", "Parts", "assemble"]
+__all__ = ["NodeSpec", "Parts", "assemble", "identity_source"]
 
 RESENDER_NAP: Final = 0.01
 """Seconds; less than usender's `SOON`, so that in steady traffic usender never has to wake resender."""
@@ -203,6 +204,11 @@ def assemble(
         )
 
     return specs, make_core
+
+
+def identity_source(random: Callable[[], float]) -> Callable[[], float]:
+    """Return where an identity comes from: a program that seeds Python's generator would get the same one in each of its lives."""
+    return random_module.SystemRandom().random if random is random_module.random else random
 
 
 def _no_state() -> None:

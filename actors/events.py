@@ -3,11 +3,10 @@
 The rules:
 
 - a name is `category:event`, the event in the past tense, after qlog;
-- package events describe *runs*, since packages travel in runs: `id` (the low 24 bits of its number, which is what confirmations list) of the first and `count` of
-  consecutive ones, or `ids` where they are not consecutive. Where packages of a run differ in something, that field is a list;
+- package events describe *runs*, as packages travel: `id` (the low 24 bits of its number, which is what confirmations list) of the first and
+  `count` of consecutive ones, or else `ids`. Where packages of a run differ in something, that field is a list;
 - `target` (where to) and `source` (where from) are addresses as `host:port` or `[host]:port`, or as lists that begin with host and
   port. With the logging stack's own `address` they join the logs of both ends by (source, target, id);
-- a `trigger` says why;
 - EVENTS.md is this table for readers: `markdown` makes it, and a test holds them equal. `names_in` finds the names that code logs.
 """
 
@@ -330,7 +329,7 @@ EVENTS: Final[dict[str, Event]] = {
         Event("stack:abandoned", "warning", (Field("trigger", "text", "why"),), "nobody holds it any more; it closes"),
     )
 }
-"""Every event by its name, in the order of EVENTS.md."""
+"""Every event by its name, as in EVENTS.md."""
 
 
 def rewritten(text: str) -> str:

@@ -33,7 +33,7 @@ from ..protocol.packages import normalized
 from ..protocol.policy import ConfirmPolicy, ResendPolicy
 from ..protocol.sources import MAX_PEERS
 from . import wiring
-from .assembly import NodeSpec, Parts, assemble
+from .assembly import NodeSpec, Parts, assemble, identity_source
 from .children import Child, Demand, Status
 from .childspec import how_many, seconds
 from .clock import SYSTEM_CLOCK, Clock
@@ -64,11 +64,6 @@ FRESH_STATE: Final = 10
 """Crashes in a row, with nothing handled in between, after which state is made anew."""
 
 _stack_numbers = count(1)
-
-
-def _identity_source(random: Callable[[], float]) -> Callable[[], float]:
-    """Return where an identity comes from: a program that seeds Python's generator would get the same one in each of its lives."""
-    return random_module.SystemRandom().random if random is random_module.random else random
 
 
 RUNNING: Final[weakref.WeakSet[StackSupervisor]] = weakref.WeakSet()
@@ -163,7 +158,7 @@ class StackSupervisor(Supervisor):
             hang_after=hang_after,
             inline=inline,
             max_peers=max_peers,
-            identity=make_identity(_identity_source(random), number) if identity else None,
+            identity=make_identity(identity_source(random), number) if identity else None,
         )
         self._nodes, make_core = assemble(parts)
         children = {name: self._admit(spec) for name, spec in self._nodes.items()}
