@@ -135,6 +135,7 @@ class Node(SupervisedActor, Generic[S]):
         """Take up the state as the last incarnation left it."""
         self._logger = self._station.logger.bind(generation=self._generation)
         self._logger.info("actor:started")
+        self._trace()
         self._pass_on()
         for mailbox in self._station.outlets.values():
             mailbox.wake_by(self._clock.now())  # the last incarnation may not have come to that
@@ -204,10 +205,10 @@ class Node(SupervisedActor, Generic[S]):
         self._wake_others()
 
     def _trace(self) -> None:
-        """Begin or end to tell of every package; the journal has changed its mind."""
+        """Begin, go on or end to tell of every package, as the journal wants it."""
         self._traced = self._logger.traced
         if self._state is not None:
-            self._state.notes = [] if self._traced else None
+            self._state.notes = (self._state.notes or []) if self._traced else None
 
     def _note_pause(self, full: str, lasted: float | None) -> None:
         if not self._traced:

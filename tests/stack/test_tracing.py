@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from pykka.messages import ProxyCall
 
 from packhorse import OutPackage, Peers, Reliability
 from packhorse.actors.ends import CAPACITY
@@ -101,3 +102,15 @@ def test_a_user_who_does_not_receive_shows_as_a_full_mailbox(start: Start) -> No
             taken += len(second.receiver.recv_many(1000, WAIT))
         assert there.wait_for("actor:mailbox_drained", mailbox="receiver")["lasted"] >= 0
         sending.join(WAIT)
+
+
+def test_a_node_that_is_restarted_takes_no_notes_that_nobody_would_clear(start: Start) -> None:
+    stack = start()
+    supervisor = stack.supervisor._actor_weakref()
+    assert supervisor is not None
+    state = supervisor._nodes["usender"].station.state
+    state.notes = []  # as the last incarnation left it, when somebody still listened
+    stack.sender.proxy.actor_ref.tell(ProxyCall(attr_path=("counters",), args=("too", "many"), kwargs={}))
+    assert isinstance(stack.sender.proxy.counters().get(timeout=WAIT), dict)
+    assert stack.stats().nodes["usender"].restarts == 1
+    assert state.notes is None
