@@ -11,6 +11,7 @@ from pykka.messages import ProxyCall
 from packhorse import OutPackage, Peers, Reliability
 from packhorse.actors.ends import CAPACITY
 from packhorse.actors.events import problems
+from packhorse.protocol.numbering import Numbering
 from packhorse.testing import capture_events
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def test_a_node_that_is_restarted_takes_no_notes_that_nobody_would_clear(start: 
     stack = start()
     supervisor = stack.supervisor._actor_weakref()
     assert supervisor is not None
-    state = supervisor._nodes["usender"].station.state
+    state: Numbering = supervisor._nodes["usender"].station.state
     state.notes = []  # as the last incarnation left it, when somebody still listened
     stack.sender.proxy.actor_ref.tell(ProxyCall(attr_path=("counters",), args=("too", "many"), kwargs={}))
     assert isinstance(stack.sender.proxy.counters().get(timeout=WAIT), dict)
