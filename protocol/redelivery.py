@@ -142,7 +142,9 @@ class Redelivery:
         self._peers: dict[Address, _Peer] = {}
         self._timers: list[tuple[float, int, Address, _Peer]] = []
         """A heap of (time, serial, target, peer)."""
-        self._ageing: Ageing[tuple[Address, _Peer]] = Ageing()
+        self._ageing: Ageing[Address] = Ageing()
+        self._aged: set[Address] = set()
+        """What is in there: a target once, however often its numbering begins anew."""
         self._serial = 0
         self._flushes: list[Flush] = []
         self._backlog_ended = False
@@ -329,11 +331,13 @@ class Redelivery:
                 self._look(target, peer, now)
             # Removed only now, so that a crash loses no timer; those added meanwhile are not before it.
             heapq.heappop(timers)
-        self._ageing.collect(now, lambda known: self._forget(*known, now))
+        self._ageing.collect(now, lambda target: self._forget(target, now))
 
-    def _forget(self, target: Address, peer: _Peer, now: float) -> float | None:
+    def _forget(self, target: Address, now: float) -> float | None:
         """Forget a peer with nothing pending if it is time; return when to try again."""
-        if self._peers.get(target) is not peer:
+        peer = self._peers.get(target)
+        if peer is None:
+            self._aged.discard(target)
             return None
         forget_at = max(peer.heard, peer.sent) + self._memory
         if now < forget_at:
@@ -341,6 +345,7 @@ class Redelivery:
         if peer.phase is _Phase.FAILING or (peer.phase is _Phase.ACTIVE and peer.recovery.unconfirmed):
             return now + self._memory
         del self._peers[target]
+        self._aged.discard(target)
         self._note("peer:forgotten", target=target, trigger="silence")
         self.to_usender.append(Expired(target, peer.life, peer.recovery.next))
         return None
@@ -411,7 +416,7 @@ class Redelivery:
         Numbers and datagrams stay, since the receiver must not be left with a hole: the peer counts as failed.
         """
         if address is None:
-            self._timers, self._ageing = [], Ageing()
+            self._timers, self._ageing, self._aged = [], Ageing(), set()
         for target, old in list(self._peers.items()):
             if address in (None, target):
                 peer = self._meet(target, old.life, min(old.recovery.unconfirmed, default=old.recovery.next), now)
@@ -456,7 +461,9 @@ class Redelivery:
         if isinstance(by, Sent) and by.series and self._identity is not None:
             peer.introducing = Introducing(self._identity, by.series, by.datagrams[0][0] & HINT_BITS, now)
         self._peers[target] = peer
-        self._ageing.add((target, peer), now + self._memory)
+        if target not in self._aged:
+            self._aged.add(target)
+            self._ageing.add(target, now + self._memory)
         return peer
 
     def _send_not_taken(self, target: Address, peer: _Peer, now: float) -> None:
