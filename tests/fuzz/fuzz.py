@@ -21,7 +21,7 @@ __all__ = ["Watch", "main"]
 
 LONGEST: Final = {"stream": 600, "sequences": 1024, "messages": 505}
 """The targets, and how many bytes an input of each has at most."""
-LIMITS: Final = ("-timeout=60", "-rss_limit_mb=1024", "-print_final_stats=1")
+LIMITS: Final = ("-timeout=600", "-rss_limit_mb=1024", "-print_final_stats=1")
 """What ends the process if `SLOWEST` and `MOST_MEMORY` do not: seconds of an input, and megabytes."""
 SLOWEST: Final = 1.0
 """Seconds of processor that an input may take."""
@@ -40,13 +40,21 @@ class Watch:
 
     Args:
         take: the target.
+        folder: where `past` is written to.
         past: what a failure needs besides the last input, if anything.
-        folder: where that is written to.
+        said: what else there is to say, if anything.
     """
 
-    def __init__(self, take: Callable[[bytes], object], past: Callable[[], bytes] | None, folder: Path) -> None:
+    def __init__(
+        self,
+        take: Callable[[bytes], object],
+        folder: Path,
+        past: Callable[[], bytes] | None = None,
+        said: Callable[[], str] = str,
+    ) -> None:
         self._take = take
         self._past = past
+        self._said = said
         self._folder = folder
         self._inputs = 0
         self._slowest = 0.0
@@ -84,7 +92,7 @@ class Watch:
         memory = getrusage(RUSAGE_SELF).ru_maxrss // 1024
         print(
             f"{self._inputs} inputs in {seconds:.0f} s, {self._inputs / seconds:.0f} a second, "
-            f"in {time.process_time():.0f} s of processor; slowest {self._slowest * 1000:.1f} ms; at most {memory} MB",
+            f"in {time.process_time():.0f} s of processor; slowest {self._slowest * 1000:.1f} ms; at most {memory} MB; {self._said()}",
             flush=True,
         )
 
@@ -109,9 +117,9 @@ def main(arguments: list[str]) -> None:
     folders = [] if any(not option.startswith("-") for option in options) else [str(corpus)]
     if target == "stream":
         stream = module.Stream()
-        watch = Watch(stream.take, stream.past, FOLDER)
+        watch = Watch(stream.take, FOLDER, stream.past, stream.said)
     else:
-        watch = Watch(module.take, None, FOLDER)
+        watch = Watch(module.take, FOLDER)
     watch.begin()
     atheris.Setup([target, *defaults, *options, *folders], watch.one)
     with module.narrow() if target == "stream" else nullcontext():

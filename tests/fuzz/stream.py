@@ -44,6 +44,8 @@ STEPS: Final = (
     *(19.0, 19.0, 19.0, 19.0, 61.0, 61.0, 130.0, 661.0),
 )
 """Seconds that have passed, by the second byte: mostly few, so that something can come about."""
+SLOWLY: Final = 0.01
+"""In every second world so much less time passes: what is forgotten after ten minutes is not forgotten there, and must not be much."""
 OPEN: Final = 64
 """Packages that may be under way before the user waits."""
 LASTING: Final = 16384
@@ -61,20 +63,25 @@ Aim = Callable[[World, Any, bytes], bytes]
 class Stream:
     """A world that takes one input after the other.
 
+    Args:
+        slowly: whether time passes slowly in the first world.
+
     Attributes:
         datagrams: how many there were so far.
         heaviest: bytes that the world took at most, whenever it was weighed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, slowly: bool = False) -> None:
         self.datagrams = 0
         self.heaviest = 0
+        self._slowly = slowly
         self._inputs: list[bytes] = []
         self._world = World(MOST)
 
     def take(self, data: bytes) -> None:
         """Take one input."""
         if len(self._inputs) >= LASTING:
+            self._slowly = not self._slowly
             self._inputs = []
             self._world = World(MOST)
         self._inputs.append(data)
@@ -83,7 +90,7 @@ class Stream:
         world, first, rest = self._world, data[0], data[2:]
         source, count = SOURCES[first & 7], COUNTS[first >> 5 & 3]
         before = world.datagrams
-        world.now += STEPS[data[1]]
+        world.now += STEPS[data[1]] * (SLOWLY if self._slowly else 1.0)
         if first & 0x80 and world.open < OPEN:
             world.send(PEERS[first & 1], Reliability.UNORDERED if first & 2 else Reliability.SEMI_ORDERED)
         datagram = AIMS[first >> 3 & 3](world, source, rest) if len(rest) >= HEADER_SIZE else rest
@@ -97,8 +104,12 @@ class Stream:
             self.weigh()
 
     def past(self) -> bytes:
-        """Return the inputs since the world was made, each behind its length (2 bytes)."""
-        return b"".join(len(data).to_bytes(2, "big") + data for data in self._inputs)
+        """Return whether time passes slowly (1 byte), and the inputs since the world was made, each behind its length (2)."""
+        return bytes([self._slowly]) + b"".join(len(data).to_bytes(2, "big") + data for data in self._inputs)
+
+    def said(self) -> str:
+        """Return how much there was."""
+        return f"{self.datagrams} datagrams; the heaviest world took {self.heaviest // 1024} kB"
 
     def weigh(self) -> None:
         """See that the world is not too heavy."""
@@ -121,8 +132,8 @@ def narrow() -> Generator[None]:
 
 def again(past: bytes) -> None:
     """Take the inputs that were remembered as `Stream.past`, with a look at all tables after each."""
-    stream = Stream()
-    at = 0
+    stream = Stream(slowly=past[0] == 1)
+    at = 1
     while at < len(past):
         end = at + 2 + int.from_bytes(past[at : at + 2], "big")
         stream.take(past[at + 2 : end])

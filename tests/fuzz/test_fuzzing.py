@@ -89,7 +89,7 @@ def test_what_failed_can_be_repeated_from_what_came_before(
         assert world.delivered < 3, "three is too many"
 
     monkeypatch.setattr(World, "receive", receive)
-    watch = Watch(stream.take, stream.past, tmp_path)
+    watch = Watch(stream.take, tmp_path, stream.past)
     data = bytes([2 | PACKAGE]) + AT_ONCE + semi_ordered(0) + b"data"
     for _ in range(3):
         watch.one(data)
