@@ -54,8 +54,8 @@ CHECKED: Final = 64
 """Inputs between two looks at all tables."""
 NARROW: Final = {"MAX_HOLES": 48, "MAX_KEPT": 24, "ALL_HOLES": 96, "ALL_KEPT": 48}
 """Limits of `protocol.receiving`."""
-HEAVIEST: Final = 256 * 1024
-"""Bytes that the world may take. With full tables and `NARROW` limits it is some 100 kB."""
+HEAVIEST: Final = 128 * 1024
+"""Bytes that the world may take. With full tables and `NARROW` limits it is 64 kB."""
 
 Aim = Callable[[World, Any, bytes], bytes]
 
