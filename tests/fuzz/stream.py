@@ -24,6 +24,7 @@ from packhorse.protocol.header import (
     ID_MASK,
     KINDS,
     MAX_CONFIRMED,
+    MAX_PAYLOAD,
     Kind,
     pack_confirmation,
     unpack_confirmation,
@@ -45,17 +46,20 @@ STEPS: Final = (
 )
 """Seconds that have passed, by the second byte: mostly few, so that something can come about."""
 SLOWLY: Final = 0.01
-"""In every second world so much less time passes: what is forgotten after ten minutes is not forgotten there, and must not be much."""
+"""In every second world so much less time passes: what is forgotten after ten minutes is not forgotten there, and must not be much.
+There the parts take notes, too."""
 OPEN: Final = 64
 """Packages that may be under way before the user waits."""
+LARGE: Final = bytes(MAX_PAYLOAD)
+"""What every second of them carries, so that more wait than there is room for."""
 LASTING: Final = 16384
 """Inputs until the world is made anew."""
 CHECKED: Final = 64
 """Inputs between two looks at all tables."""
 NARROW: Final = {"MAX_HOLES": 48, "MAX_KEPT": 24, "ALL_HOLES": 96, "ALL_KEPT": 48}
 """Limits of `protocol.receiving`."""
-HEAVIEST: Final = 128 * 1024
-"""Bytes that the world may take. With full tables and `NARROW` limits it is 64 kB."""
+HEAVIEST: Final = 512 * 1024
+"""Bytes that the world may take. With full tables it is some 100 kB; numberings that were given up lately come to that."""
 
 Aim = Callable[[World, Any, bytes], bytes]
 
@@ -76,14 +80,14 @@ class Stream:
         self.heaviest = 0
         self._slowly = slowly
         self._inputs: list[bytes] = []
-        self._world = World(MOST)
+        self._world = World(MOST, noting=slowly)
 
     def take(self, data: bytes) -> None:
         """Take one input."""
         if len(self._inputs) >= LASTING:
             self._slowly = not self._slowly
             self._inputs = []
-            self._world = World(MOST)
+            self._world = World(MOST, noting=self._slowly)
         self._inputs.append(data)
         if len(data) < 2:
             return
@@ -92,7 +96,8 @@ class Stream:
         before = world.datagrams
         world.now += STEPS[data[1]] * (SLOWLY if self._slowly else 1.0)
         if first & 0x80 and world.open < OPEN:
-            world.send(PEERS[first & 1], Reliability.UNORDERED if first & 2 else Reliability.SEMI_ORDERED)
+            reliability = Reliability.UNORDERED if first & 2 else Reliability.SEMI_ORDERED
+            world.send(PEERS[first & 1], reliability, LARGE if first & 4 else b"data")
         datagram = AIMS[first >> 3 & 3](world, source, rest) if len(rest) >= HEADER_SIZE else rest
         buffer = datagram if count == 1 else _in_order(datagram, count)
         world.receive(source, max(1, len(datagram)), buffer)

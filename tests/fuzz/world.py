@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections import Counter
+from math import inf
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -85,6 +86,7 @@ class World:
 
     Args:
         most: how many sources the receiving half may know.
+        noting: whether its parts take notes, as when everything is traced.
 
     Attributes:
         now: the time in seconds; whoever feeds the world lets it pass.
@@ -92,12 +94,15 @@ class World:
         open: how many packages wait, or are unconfirmed.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, noting: bool = False) -> None:
         self.classifier, self.unpacker = _Classifier(), _Unpacker()
         self.receiving = Receiving(US, max_peers=most)
         self.confirmations = Confirmations(ConfirmPolicy(), max_peers=1)
         self.numbering = Numbering(identity=US)
         self.redelivery = Redelivery(ResendPolicy(), lambda: 0.5, identity=US)
+        self.parts = (self.receiving, self.confirmations, self.numbering, self.redelivery)
+        for part in self.parts:
+            part.notes = [] if noting else None
         self.now = 1000.0
         self.datagrams = 0
         self.open = 0
@@ -105,9 +110,9 @@ class World:
         self._sent = self._reported = self._came = self.delivered = 0
         self._packages = self._answers = 0
 
-    def send(self, target: Any, reliability: Reliability) -> None:
+    def send(self, target: Any, reliability: Reliability, data: bytes = b"data") -> None:
         """Send something, as the user would."""
-        self.numbering.send(OutPackage(b"data", reliability, Peers.SERVER, target), self.now)
+        self.numbering.send(OutPackage(data, reliability, Peers.SERVER, target), self.now)
         self._sent += 1
         self.open += 1
 
@@ -170,6 +175,9 @@ class World:
         )
         for output in outputs:
             output.clear()
+        for part in self.parts:
+            if part.notes:
+                part.notes.clear()
 
     def _look_at_output(self) -> None:
         redelivery = self.redelivery
@@ -222,6 +230,13 @@ class World:
         """See that every table is in order and within its limits."""
         receiving, confirmations = self.receiving, self.confirmations
         sources = receiving._sources
+        for part in self.parts:
+            for _ in range(3):
+                if (part.deadline() or inf) > self.now:
+                    break
+                part.tick(self.now)
+            else:
+                raise AssertionError(f"{type(part).__name__} wants a tick again and again")
         assert len(sources) <= self._most
         for source in sources.values():
             holes, kept, expected = list(source.holes), source.kept, source.next or 0
