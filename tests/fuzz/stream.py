@@ -58,8 +58,8 @@ CHECKED: Final = 64
 """Inputs between two looks at all tables."""
 NARROW: Final = {"MAX_HOLES": 48, "MAX_KEPT": 24, "ALL_HOLES": 96, "ALL_KEPT": 48}
 """Limits of `protocol.receiving`."""
-HEAVIEST: Final = 512 * 1024
-"""Bytes that the world may take. With full tables it is some 100 kB; numberings that were given up lately come to that."""
+HEAVIEST: Final = 160 * 1024
+"""Bytes that the world may take. With full tables it is some 70 kB; numberings that were given up a moment ago come to that."""
 
 Aim = Callable[[World, Any, bytes], bytes]
 
