@@ -28,7 +28,7 @@ from .ageing import Ageing
 from .congestion import BURST
 from .errors import FailureReason, PeerFailed, PeerRestarted
 from .header import CONTROL, ID_MASK
-from .identity import ATTEMPT_BITS, base_of, choose_hint, introduction
+from .identity import base_of, introduction
 from .introducing import Restarts
 from .messages import (
     Acknowledged,
@@ -55,9 +55,6 @@ WINDOW = 1024
 
 SCARCE = BURST
 """With fewer bytes than this left, more are needed at once. Numbers come back with confirmations, which wake `Redelivery` anyway."""
-
-MAX_SERIES = ID_MASK >> ATTEMPT_BITS
-"""Numberings of a stack before their series begin anew."""
 
 
 class Numbering:
@@ -288,11 +285,7 @@ class Numbering:
 
     def _begin(self, address: Address, now: float) -> Target:
         self._lives += 1
-        target = Target(life=self._lives, next=0, limit=self._window, peer=self._restarts.last(address))
-        if self._identity is not None:
-            target.series = (1 + (self._lives - 1) % MAX_SERIES) << ATTEMPT_BITS
-            target.hint = choose_hint(self._identity, target.series, now)
-        return target
+        return Target.begin(self._lives, self._window, self._restarts.last(address), self._identity, now)
 
     def _go_on(self, address: Address, target: Target, now: float) -> None:
         """Let what waits for a number get it in a new numbering."""

@@ -19,10 +19,14 @@ from math import inf
 from typing import Final
 
 from .congestion import INITIAL
-from .header import HEADER_SIZE
+from .header import HEADER_SIZE, ID_MASK
+from .identity import ATTEMPT_BITS, choose_hint
 from .packages import OutPackage
 
 __all__ = ["NOTHING", "Target"]
+
+MAX_SERIES: Final = ID_MASK >> ATTEMPT_BITS
+"""Numberings of a stack before their series begin anew."""
 
 NOTHING: Final[deque[tuple[OutPackage, float]]] = deque(maxlen=0)
 """The backlog of every target that has none: an empty deque of its own would take 600 bytes."""
@@ -63,6 +67,15 @@ class Target:
     base: int = 0
     acknowledged: bool = False
     peer: int | None = None
+
+    @staticmethod
+    def begin(life: int, window: int, peer: int | None, identity: int | None, now: float) -> Target:
+        """Return a target whose numbering begins; it is not introduced if our `identity` is None."""
+        target = Target(life, next=0, limit=window, peer=peer)
+        if identity is not None:
+            target.series = (1 + (life - 1) % MAX_SERIES) << ATTEMPT_BITS
+            target.hint = choose_hint(identity, target.series, now)
+        return target
 
     def room(self, run: Sequence[OutPackage]) -> int:
         """Return for how many of these packages, from the first on, there is room."""
