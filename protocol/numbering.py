@@ -262,8 +262,9 @@ class Numbering:
         chosen = list(self._targets) if address is None else [known for known in self._targets if known == address]
         for known in chosen:
             old = self._targets[known]
-            packages = self._give_up(old)
+            packages = [package for package, _ in old.backlog]
             self._targets[known] = old.renewed()
+            self.released += packages
             if packages:
                 self.failures.append(PeerFailed(known, FailureReason.POISONED, packages))
         if address is None:

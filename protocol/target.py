@@ -118,7 +118,8 @@ class Target:
         return packages
 
     def renewed(self) -> Target:
-        """Return a target with nothing but what is needed to go on where this one, whose backlog was given up, was."""
-        fresh = Target(self.life, self.next, self.limit, self.total, self.budget, left=self.left, asleep=self.asleep)
+        """Return a target with nothing but what is needed to go on where this one was; what waits has left."""
+        fresh = Target(self.life, self.next, self.limit, self.total, self.budget, asleep=self.asleep)
         fresh.series, fresh.hint, fresh.base, fresh.peer = self.series, self.hint, self.base, self.peer
+        fresh.left = self.left + len(self.backlog)
         return fresh
