@@ -112,6 +112,7 @@ class MeasuredRecovery(Recovery):
             newest = max(newest, copies.round_serial)
         if news:
             self._backoff = 0
+        if news and self.loss_rate:
             self.loss_rate *= (1 - 1 / LOSS_MEMORY) ** (len(once) + len(again))
         if not self.unconfirmed:
             self._judge_at = None
