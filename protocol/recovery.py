@@ -112,7 +112,8 @@ class MeasuredRecovery(Recovery):
             newest = max(newest, copies.round_serial)
         if news:
             self._backoff = 0
-            self.loss_rate *= (1 - 1 / LOSS_MEMORY) ** (len(once) + len(again))
+            # Nothing stays the very same nothing, which idle peers share.
+            self.loss_rate = self.loss_rate and self.loss_rate * (1 - 1 / LOSS_MEMORY) ** (len(once) + len(again))
         if not self.unconfirmed:
             self._judge_at = None
             self._rest()
