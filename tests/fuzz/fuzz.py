@@ -60,16 +60,18 @@ class Watch:
         self._slowest = 0.0
         self._began = self._reported = time.monotonic()
         self._memory = getrlimit(RLIMIT_DATA)
+        self._limit = 0.0
 
     def begin(self) -> None:
-        """Limit this process."""
+        """Limit this process, and how long an input may take."""
+        self._limit = SLOWEST
         setrlimit(RLIMIT_DATA, (MOST_MEMORY, self._memory[1]))
         signal(SIGPROF, _too_slow)
 
     def one(self, data: bytes) -> None:
         """Take one input."""
         before = time.process_time()
-        setitimer(ITIMER_PROF, SLOWEST)
+        setitimer(ITIMER_PROF, self._limit)
         try:
             self._take(data)
         except Exception:
@@ -80,6 +82,8 @@ class Watch:
                 path.write_bytes(past)
                 print(f"the inputs that led to this: {path}", flush=True)
             raise
+        finally:
+            setitimer(ITIMER_PROF, 0.0)
         self._inputs += 1
         self._slowest = max(self._slowest, time.process_time() - before)
         if not self._inputs % 256 and time.monotonic() - self._reported > REPORTED:
