@@ -10,9 +10,10 @@ import random
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 
-from packhorse import Stack
+from packhorse import PackhorseError, Stack
 from packhorse.actors import wiring
 from packhorse.testing import Hold, Inventory, Trap, crash, crash_on, crash_on_start, hang
 
@@ -51,6 +52,9 @@ def kill(count: int, seed: int) -> int:
     except Exception as error:  # noqa: BLE001 - told with the seed that repeats it
         problem = f"{type(error).__name__}: {error} (--seed {seed}, {last})"
         restarts = 0
+        for name, stack in (("first", field.first), ("second", field.second)):
+            with suppress(PackhorseError):
+                print(f"{name}: {stack.stats()}")
     finally:
         field.pair.close()
     if problem is None and (left := inventory.left(within=5.0)):
