@@ -28,7 +28,7 @@ from .ageing import Ageing
 from .congestion import BURST, INITIAL
 from .errors import FailureReason, PeerFailed, PeerRestarted
 from .header import CONTROL, HEADER_SIZE, ID_MASK
-from .identity import ATTEMPT_BITS, base_of, choose_hint, introduction
+from .identity import ATTEMPT_BITS, VOUCHED, base_of, choose_hint, introduction
 from .introducing import Restarts
 from .messages import (
     Acknowledged,
@@ -221,8 +221,10 @@ class Numbering:
         """Let packages carry the hint that the peer assigned."""
         target = self._targets.get(acknowledged.target)
         if target is not None and target.series == acknowledged.series:
-            target.hint, target.peer, target.acknowledged = acknowledged.hint, acknowledged.by, True
-            target.base = base_of(self._identity or 0, target.series, acknowledged.by)
+            target.hint, target.acknowledged = acknowledged.hint, True
+            if acknowledged.by is not None:
+                target.peer = acknowledged.by
+                target.base = base_of(self._identity or 0, target.series, acknowledged.by)
 
     def restarted(self, restarted: Restarted, now: float) -> None:
         """Give up a numbering that its peer knows nothing of; what waits for a number goes on in a new one.
@@ -308,7 +310,7 @@ class Numbering:
             packages = [package for package, _ in old.backlog]
             fresh = _Target(old.life, old.next, old.limit, old.total, old.budget, asleep=old.asleep)
             fresh.series, fresh.hint, fresh.base, fresh.peer = old.series, old.hint, old.base, old.peer
-            fresh.left = old.left + len(packages)
+            fresh.acknowledged, fresh.left = old.acknowledged, old.left + len(packages)
             self._targets[known] = fresh
             self.released += packages
             if packages:
@@ -420,10 +422,13 @@ class Numbering:
             last.datagrams.extend(datagrams)
         else:
             self.to_resender.append(Sent(address, target.life, number, datagrams, before, now, eager, target.series))
-        unknown = target.series and not target.acknowledged and number & (number + 1) == 0  # ahead of 0, 1, 3, 7, ...
-        if unknown and self._identity is not None:
-            self._emit(address, (), [introduction(self._identity, target.series, target.hint)], range(0))
-        self._emit(address, run, datagrams, range(number, number + len(run)))
+        if self._identity is None or target.acknowledged:
+            self._emit(address, run, datagrams, range(number, number + len(run)))
+            return
+        for start in range(0, len(run), VOUCHED):
+            part = datagrams[start : start + VOUCHED]
+            self._emit(address, (), [introduction(self._identity, target.series, target.hint, part)], range(0))
+            self._emit(address, run[start : start + VOUCHED], part, range(number + start, number + start + len(part)))
 
     def _unreliable_run(self, run: list[OutPackage]) -> None:
         self._note("package:accepted", target=run[0].target, count=len(run))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from packhorse.protocol import FailureReason, OutPackage, PeerFailed, PeerRestarted, Peers, Reliability, ResendPolicy
 from packhorse.protocol.header import INTRODUCTION, pack_header
-from packhorse.protocol.identity import NOBODY, base_of, choose_hint, introduction, mark_of, pack_echo
+from packhorse.protocol.identity import NOBODY, base_of, choose_hint, introduction, mark_of_numbering, pack_echo
 from packhorse.protocol.introducing import Restarts
 from packhorse.protocol.messages import (
     Acknowledged,
@@ -105,15 +105,16 @@ class Sender:
 
 
 def _echo(series: int = FIRST, hint: int = 3, by: int = ONE) -> int:
-    return pack_echo(hint, mark_of(US, series), by)
+    return pack_echo(hint, mark_of_numbering(US, series), by)
 
 
 def _chosen(series: int = FIRST, now: float = 0.0) -> int:
     return choose_hint(US, series, now)
 
 
-def _introduction(series: int = FIRST, now: float = 0.0, attempt: int = 0) -> bytes:
-    return introduction(US, series + attempt, _chosen(series, now))
+def _introduced(*packages: bytes, series: int = FIRST, now: float = 0.0, attempt: int = 0) -> list[bytes]:
+    """Return what is sent of packages that go out together before their numbering is acknowledged."""
+    return [introduction(US, series + attempt, _chosen(series, now), packages), *packages]
 
 
 def _datagram(number: int, data: bytes, hint: int, series: int = FIRST, by: int = ONE) -> bytes:
@@ -121,12 +122,32 @@ def _datagram(number: int, data: bytes, hint: int, series: int = FIRST, by: int 
     return pack_header(UNORDERED, Peers.PLAYERS, number + base, hint) + data
 
 
-def test_a_numbering_is_introduced_ahead_of_its_first_packages_ever_more_seldom() -> None:
+def test_each_package_is_introduced_until_the_numbering_is_acknowledged() -> None:
     sender = Sender()
-    sent = sender.send(*[b"x"] * 9)
-    packages = [_datagram(number, b"x", _chosen()) for number in range(9)]
-    ahead = _introduction()
-    assert sent == [ahead, packages[0], ahead, packages[1], packages[2], ahead, *packages[3:7], ahead, *packages[7:]]
+    packages = [_datagram(number, b"x", _chosen()) for number in range(4)]
+    assert sender.send(b"x", b"x") == _introduced(packages[0]) + _introduced(packages[1])
+    assert sender.send(b"x", now=5.0) == _introduced(packages[2])
+    sender.confirm(0, echo=_echo(), now=5.1)
+    assert sender.send(b"x", now=5.2) == [_datagram(3, b"x", 3)]
+
+
+def test_packages_that_are_sent_together_are_introduced_together_64_at_a_time() -> None:
+    sender = Sender()
+    sender.send(b"x")
+    run = [package(b"y")] * 100
+    assert sender.numbering.send_run(run, 0, 0.0) == 100
+    packages = [_datagram(number, b"y", _chosen()) for number in range(1, 101)]
+    assert sender.send() == _introduced(*packages[:64]) + _introduced(*packages[64:])
+    again = sender.refuse(_chosen(), now=0.1)
+    first = _datagram(0, b"x", _chosen())
+    assert again == _introduced(first, *packages[:31], attempt=1)
+
+
+def test_an_original_that_confirms_is_introduced_to_no_more() -> None:
+    sender = Sender()
+    sender.send(b"a")
+    sender.confirm(0)
+    assert sender.send(b"b", now=1.0) == [_datagram(1, b"b", _chosen())]
 
 
 def test_a_numbering_that_the_peer_knows_is_not_introduced_again() -> None:
@@ -141,13 +162,14 @@ def test_each_target_has_a_numbering_of_its_own() -> None:
     sender.send(b"a")
     other = OutPackage(b"b", UNORDERED, Peers.PLAYERS, ("10.0.0.9", 9))
     sender.numbering.send(other, 0.0)
-    assert sender.numbering.to_dsender[0].datagrams == [_introduction(SECOND)]
+    first = _datagram(0, b"b", _chosen(SECOND))
+    assert sender.numbering.to_dsender[0].datagrams == _introduced(first, series=SECOND)[:1]
 
 
 def test_it_goes_ahead_again_of_whatever_is_sent_again_until_it_is_acknowledged() -> None:
     sender = Sender()
     sender.send(b"a")
-    assert sender.tick(0.3) == [_introduction(), _datagram(0, b"a", _chosen())]
+    assert sender.tick(0.3) == _introduced(_datagram(0, b"a", _chosen()))
     sender.confirm(0, echo=_echo(), now=0.4)
     assert sender.send(b"b", now=1.0) == [_datagram(1, b"b", 3)]
     assert sender.tick(5.0) == [_datagram(1, b"b", 3)]
@@ -181,7 +203,7 @@ def test_a_sign_of_life_does_not_end_them() -> None:
     sender = Sender()
     sender.send(b"a")
     sender.confirm()
-    assert sender.tick(0.5) == [_introduction(), _datagram(0, b"a", _chosen())]
+    assert sender.tick(0.5) == _introduced(_datagram(0, b"a", _chosen()))
 
 
 def test_a_confirmation_of_another_life_of_ours_is_ignored_altogether() -> None:
@@ -189,24 +211,34 @@ def test_a_confirmation_of_another_life_of_ours_is_ignored_altogether() -> None:
     sender.send(b"a")
     sender.confirm(0, echo=_echo(SECOND))
     assert (sender.redelivery.pending, sender.redelivery.strange) == (1, 1)
-    assert sender.tick(0.5)[0] == _introduction(), "it acknowledges nothing"
+    assert sender.tick(0.5) == _introduced(_datagram(0, b"a", _chosen())), "it acknowledges nothing"
+
+
+def test_nor_is_one_whose_mark_differs_only_in_what_is_behind_the_ids() -> None:
+    sender = Sender()
+    sender.send(b"a")
+    mark = mark_of_numbering(US, FIRST)
+    sender.confirm(0, echo=pack_echo(3, mark ^ 1 << 25, ONE))
+    sender.confirm(0, echo=pack_echo(3, mark ^ 1 << 10, ONE))
+    assert (sender.redelivery.pending, sender.redelivery.strange) == (1, 2)
 
 
 def test_a_refusal_of_the_chosen_hint_is_answered_by_the_next_attempt_once_per_round_trip() -> None:
     sender = Sender()
     sender.send(b"a")
-    assert sender.refuse(_chosen(), now=0.1) == [_introduction(attempt=1), _datagram(0, b"a", _chosen())]
+    first = _datagram(0, b"a", _chosen())
+    assert sender.refuse(_chosen(), now=0.1) == _introduced(first, attempt=1)
     assert sender.refuse(_chosen(), now=0.17) == []
-    assert sender.refuse(_chosen(), now=0.18)[0] == _introduction(attempt=2)
+    assert sender.refuse(_chosen(), now=0.18) == _introduced(first, attempt=2)
     assert sender.refuse(_chosen() % 8 + 1, now=9.0) == [], "that is not the hint in use"
     attempts = [sender.refuse(_chosen(), now=float(time)) for time in range(10, 30)]
-    assert attempts[-1][0] == _introduction(attempt=15), "there are no more"
+    assert attempts[-1] == _introduced(first, attempt=15), "there are no more"
 
 
 def test_a_refusal_makes_no_more_than_32_packages_be_sent_again() -> None:
     sender = Sender()
     sent = sender.send(*[bytes([number]) * 4 for number in range(60)])
-    assert len(sent) == 6 + 60
+    assert len(sent) == 60 + 60
     assert len(sender.refuse(_chosen())) == 1 + 32
 
 
@@ -220,10 +252,8 @@ def test_a_peer_that_refuses_the_hint_it_assigned_was_restarted() -> None:
     assert (failure.reason, failure.target) == (FailureReason.RESTARTED, A)
     assert [gone.data for gone in failure.unconfirmed] == [b"b"]
     assert sender.redelivery.pending == 0
-    assert sender.send(b"c", now=1.0) == [
-        _introduction(SECOND, 1.0),
-        _datagram(0, b"c", _chosen(SECOND, 1.0)),
-    ]
+    first = _datagram(0, b"c", _chosen(SECOND, 1.0))
+    assert sender.send(b"c", now=1.0) == _introduced(first, series=SECOND, now=1.0)
 
 
 def test_what_it_had_to_keep_is_reported_too() -> None:
@@ -239,7 +269,8 @@ def test_what_had_no_number_yet_goes_on_to_the_new_life() -> None:
     sender = Sender(window=1)
     sender.send(b"a", b"b", kind=UNORDERED)
     sender.confirm(echo=_echo())
-    assert sender.refuse(3, TWO, 1.0) == [_introduction(SECOND, 1.0), _datagram(0, b"b", _chosen(SECOND, 1.0))]
+    first = _datagram(0, b"b", _chosen(SECOND, 1.0))
+    assert sender.refuse(3, TWO, 1.0) == _introduced(first, series=SECOND, now=1.0)
     (failure,) = sender.failures()
     assert [gone.data for gone in failure.unconfirmed] == [b"a"]
 
@@ -400,7 +431,7 @@ def test_whatever_echoes_and_refusals_come_each_package_is_confirmed_or_reported
             sender.refuse(hint, by, now)
         else:
             pending = sender.redelivery.pending
-            sender.confirm(0, 1, echo=pack_echo(hint, mark_of(US, 16 * mark), by), now=now)
+            sender.confirm(0, 1, echo=pack_echo(hint, mark_of_numbering(US, 16 * mark), by), now=now)
             gone = sum(failure.count for failure in sender.redelivery.failures + sender.numbering.failures)
             confirmed += pending - sender.redelivery.pending - gone
         reported += sum(failure.count for failure in sender.failures())
