@@ -422,7 +422,7 @@ class Numbering:
             last.datagrams.extend(datagrams)
         else:
             self.to_resender.append(Sent(address, target.life, number, datagrams, before, now, eager, target.series))
-        if self._identity is None or target.acknowledged:
+        if self._identity is None or not target.series or target.acknowledged:
             self._emit(address, run, datagrams, range(number, number + len(run)))
             return
         for start in range(0, len(run), VOUCHED):
