@@ -364,11 +364,7 @@ class Numbering:
             if target.looks:
                 self._expire(backlog[0][0].target, target, now)
                 backlog = target.backlog
-            eager = backlog[0][0].eager if backlog else 1
-            run = [package for package, _ in islice(backlog, 1 if eager > 1 else MAX_RUN)]
-            if eager == 1:
-                run = run[: next((place for place, package in enumerate(run) if package.eager > 1), None)]
-            run = run[: self._room(target, run)]
+            run = self._next_run(target)
             if not run:
                 break
             self._number(target, run, now)
@@ -379,6 +375,19 @@ class Numbering:
             target.backlog = _NOTHING
         if self._flushes:
             self._pass_flushes()
+
+    @staticmethod
+    def _next_run(target: _Target) -> list[OutPackage]:
+        """Return what of the backlog can be sent together and has room. It looks no further, since much more may wait."""
+        left, run = target.budget - target.total, list[OutPackage]()
+        for package, _ in islice(target.backlog, max(0, min(MAX_RUN, target.limit - target.next))):
+            left -= HEADER_SIZE + len(package.data)
+            if left < 0 or (package.eager > 1 and run):
+                break
+            run.append(package)
+            if package.eager > 1:
+                break
+        return run
 
     @staticmethod
     def _room(target: _Target, run: Sequence[OutPackage]) -> int:
