@@ -237,7 +237,7 @@ class Redelivery(GivingUp):
                 self._look(target, peer, now)
             # Removed only now, so that a crash loses no timer; those added meanwhile are not before it.
             heapq.heappop(timers)
-        self._ageing.collect(now, lambda known: self._forget(*known, now))
+        self._ageing.collect(now, lambda target: self._forget(target, now))
 
     def _look(self, target: Address, peer: Peer, now: float) -> None:
         """Do what is due for one peer."""
@@ -285,7 +285,7 @@ class Redelivery(GivingUp):
         Numbers and datagrams stay, since the receiver must not be left with a hole: the peer counts as failed.
         """
         if address is None:
-            self._timers, self._ageing = [], Ageing()
+            self._timers, self._ageing, self._aged = [], Ageing(), set()
         for target, old in list(self._peers.items()):
             if address in (None, target):
                 peer = self._meet(target, old.life, min(old.recovery.unconfirmed, default=old.recovery.next), now)
@@ -307,7 +307,7 @@ class Redelivery(GivingUp):
         if isinstance(by, Sent) and by.series and self._identity is not None:
             peer.introducing = Introducing(self._identity, by.series, by.datagrams[0][0] & HINT_BITS, now)
         self._peers[target] = peer
-        self._ageing.add((target, peer), now + self._memory)
+        self._forget_later(target, now)
         return peer
 
     def _send_not_taken(self, target: Address, peer: Peer, now: float) -> None:
