@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice, repeat
+from itertools import repeat
 from math import inf
 from typing import Any
 
@@ -28,7 +28,7 @@ from .ageing import Ageing
 from .congestion import BURST
 from .errors import FailureReason, PeerFailed, PeerRestarted
 from .header import CONTROL, ID_MASK
-from .identity import base_of, introduction
+from .identity import VOUCHED, base_of, introduction
 from .introducing import Restarts
 from .messages import (
     Acknowledged,
@@ -182,8 +182,10 @@ class Numbering:
         """Let packages carry the hint that the peer assigned."""
         target = self._targets.get(acknowledged.target)
         if target is not None and target.series == acknowledged.series:
-            target.hint, target.peer, target.acknowledged = acknowledged.hint, acknowledged.by, True
-            target.base = base_of(self._identity or 0, target.series, acknowledged.by)
+            target.hint, target.acknowledged = acknowledged.hint, True
+            if acknowledged.by is not None:
+                target.peer = acknowledged.by
+                target.base = base_of(self._identity or 0, target.series, acknowledged.by)
 
     def restarted(self, restarted: Restarted, now: float) -> None:
         """Give up a numbering that its peer knows nothing of; what waits for a number goes on in a new one.
@@ -307,11 +309,7 @@ class Numbering:
             if target.looks:
                 self._expire(backlog[0][0].target, target, now)
                 backlog = target.backlog
-            eager = backlog[0][0].eager if backlog else 1
-            run = [package for package, _ in islice(backlog, 1 if eager > 1 else MAX_RUN)]
-            if eager == 1:
-                run = run[: next((place for place, package in enumerate(run) if package.eager > 1), None)]
-            run = run[: target.room(run)]
+            run = target.fitting(MAX_RUN)
             if not run:
                 break
             self._number(target, run, now)
@@ -353,10 +351,13 @@ class Numbering:
             last.datagrams.extend(datagrams)
         else:
             self.to_resender.append(Sent(address, target.life, number, datagrams, before, now, eager, target.series))
-        unknown = target.series and not target.acknowledged and number & (number + 1) == 0  # ahead of 0, 1, 3, 7, ...
-        if unknown and self._identity is not None:
-            self._emit(address, (), [introduction(self._identity, target.series, target.hint)], range(0))
-        self._emit(address, run, datagrams, range(number, number + len(run)))
+        if self._identity is None or not target.series or target.acknowledged:
+            self._emit(address, run, datagrams, range(number, number + len(run)))
+            return
+        for start in range(0, len(run), VOUCHED):
+            part = datagrams[start : start + VOUCHED]
+            self._emit(address, (), [introduction(self._identity, target.series, target.hint, part)], range(0))
+            self._emit(address, run[start : start + VOUCHED], part, range(number + start, number + start + len(part)))
 
     def _unreliable_run(self, run: list[OutPackage]) -> None:
         self._note("package:accepted", target=run[0].target, count=len(run))

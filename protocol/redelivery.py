@@ -182,8 +182,8 @@ class Redelivery(GivingUp):
         """Tell whether a confirmation is about the present numbering; learn from it who is there."""
         target, awaited = confirmed.source, peer.recovery.unconfirmed
         answer = known.confirmed(confirmed.echo, awaited=any(number in awaited for number in numbers))
-        if answer is Answer.ACKNOWLEDGED:
-            self.to_usender.append(Acknowledged(target, known.series, known.hint, known.by or 0))
+        if answer in (Answer.ACKNOWLEDGED, Answer.PLAIN):
+            self.to_usender.append(Acknowledged(target, known.series, known.hint, known.by))
             if not numbers and peer.phase is Phase.ACTIVE:
                 # It takes nothing that was sent with our own hint, or all of that was lost.
                 self._send_not_taken(target, peer, confirmed.time)
@@ -191,7 +191,7 @@ class Redelivery(GivingUp):
             self._begin_anew(target, peer, known)
         elif answer is Answer.LATE:
             self.strange += 1
-        return answer in (Answer.OURS, Answer.ACKNOWLEDGED)
+        return answer in (Answer.OURS, Answer.ACKNOWLEDGED, Answer.PLAIN)
 
     def refused(self, refused: Refused) -> None:
         """Introduce the numbering again, or begin another one, because the peer does not know who we are."""
@@ -323,13 +323,14 @@ class Redelivery(GivingUp):
             self.notes += resent(target, numbers, triggers)
         peer.sent = now
         known = peer.introducing
-        if known is not None and (ahead := known.ahead(now)):
-            self.to_dsender.append(Datagrams(target, ahead))
         for start in range(0, len(numbers), MAX_RUN):
             part = numbers[start : start + MAX_RUN]
             run = [peer.recovery.unconfirmed[number] for number in part]
+            if known is not None:
+                run = known.with_hint(part, run)
+                self.to_dsender += [Datagrams(target, [ahead]) for ahead in known.ahead(now, run)]
             told = () if self.notes is None else part
-            self.to_dsender.append(Datagrams(target, run if known is None else known.with_hint(part, run), told))
+            self.to_dsender.append(Datagrams(target, run, told))
         self.resent += len(numbers)
         peer.resent += len(numbers)
 

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, islice
 from math import inf
 from typing import Final
 
@@ -86,6 +86,19 @@ class Target:
         ends = list(accumulate([HEADER_SIZE + len(package.data) for package in run]))
         return min(count, bisect_right(ends, self.budget - self.total))
 
+    def fitting(self, most: int) -> list[OutPackage]:
+        """Return the packages at the head of the backlog, at most so many, for which there is room; an eager one by itself."""
+        run: list[OutPackage] = []
+        left = self.budget - self.total
+        for package, _ in islice(self.backlog, max(0, min(most, self.limit - self.next))):
+            left -= HEADER_SIZE + len(package.data)
+            if left < 0 or (package.eager > 1 and run):
+                break
+            run.append(package)
+            if package.eager > 1:
+                break
+        return run
+
     def look_at(self, expires: float) -> bool:
         """Note that there should be a look at that time; return False if there will be one no later anyway."""
         if self.looks and self.looks[-1] <= expires:
@@ -121,5 +134,5 @@ class Target:
         """Return a target with nothing but what is needed to go on where this one was; what waits has left."""
         fresh = Target(self.life, self.next, self.limit, self.total, self.budget, asleep=self.asleep)
         fresh.series, fresh.hint, fresh.base, fresh.peer = self.series, self.hint, self.base, self.peer
-        fresh.left = self.left + len(self.backlog)
+        fresh.acknowledged, fresh.left = self.acknowledged, self.left + len(self.backlog)
         return fresh
