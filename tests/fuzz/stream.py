@@ -29,7 +29,7 @@ from packhorse.protocol.header import (
     pack_confirmation,
     unpack_confirmation,
 )
-from packhorse.protocol.identity import ASSIGNED, HINT_BITS, MARK, mark_of, pack_echo, refusal
+from packhorse.protocol.identity import ASSIGNED, HINT_BITS, MARK, mark_of_numbering, pack_echo, refusal
 
 from .world import PEERS, US, World, weight
 
@@ -184,7 +184,7 @@ def _confirmation(world: World, source: Any, datagram: bytes) -> bytes:
     known = peer.introducing
     hint, by = (1 + datagram[1] % ASSIGNED, _id(datagram) & MARK) if known.by is None else (known.hint, known.by)
     ids = unpack_confirmation(datagram)[:MAX_CONFIRMED]
-    echo = pack_echo(hint, mark_of(US, known.series), by) if datagram[0] & 1 else 0
+    echo = pack_echo(hint, mark_of_numbering(US, known.series), by) if datagram[0] & 1 else 0
     return pack_confirmation([number + peer.recovery.oldest & ID_MASK for number in ids], echo)
 
 

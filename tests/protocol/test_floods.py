@@ -13,7 +13,7 @@ from packhorse import ResendPolicy
 from packhorse.protocol import FailureReason, Reliability
 from packhorse.protocol import receiving as receiving_module
 from packhorse.protocol.header import ID_MASK, MAX_CONFIRMED
-from packhorse.protocol.identity import mark_of, pack_echo
+from packhorse.protocol.identity import mark_of_numbering, pack_echo
 from packhorse.protocol.messages import Confirmed, Forgotten, Received, Restarted, Sent
 from packhorse.protocol.receiving import ALL_HOLES, ALL_KEPT, FEW, MAX_HOLES, MAX_KEPT, Receiving
 from packhorse.protocol.redelivery import Redelivery
@@ -183,7 +183,7 @@ def test_a_peer_that_is_another_one_again_and_again_leaves_nothing_behind(memory
         packages = [datagram(number, life.to_bytes(504, "big"), UNORDERED) for number in range(8)]
         redelivery.sent(Sent(A, life, 0, packages, before=0, time=now, series=series))
         for by in (1, 2):
-            redelivery.confirmed(Confirmed(A, [], now, pack_echo(3, mark_of(us, series), by)))
+            redelivery.confirmed(Confirmed(A, [], now, pack_echo(3, mark_of_numbering(us, series), by)))
         assert redelivery.to_usender.pop() == Restarted(A, 2, series, FailureReason.RESTARTED)
         redelivery.forgotten(Forgotten(A, life, [], FailureReason.RESTARTED))
         redelivery.tick(now)
