@@ -1,9 +1,9 @@
 """One input is one datagram, or a run of them, for a world that stays: what thousands of inputs do to it together.
 
-- The first byte says who sends it (3 bits), what it aims at (2), how many there are (2), and whether the user sends something before (1);
+- The first byte says who sends it (2 bits), what it aims at (3), how many there are (2), and whether the user sends something before (1);
   the second how much time has passed; the rest is the datagram.
 - Bytes that are guessed hardly ever belong to the numbering in progress, whose ids begin anywhere and whose hint is one of 16. So the
-  datagram may be *aimed*: its ids count from what is expected, and hint or echo are the right ones.
+  datagram may be *aimed*: its ids count from what is expected, and hint, echo or checksum are the right ones.
 - Limits that take a thousand packages of one source in a row would hardly ever be reached. So they are made `NARROW` for this.
 - The world is made anew after `LASTING` inputs. Those since then are remembered, since a failure may need all of them: `Stream.past` is a
   file's content from which `again` repeats them.
@@ -29,15 +29,15 @@ from packhorse.protocol.header import (
     pack_confirmation,
     unpack_confirmation,
 )
-from packhorse.protocol.identity import ASSIGNED, HINT_BITS, MARK, mark_of_numbering, pack_echo, refusal
+from packhorse.protocol.identity import ASSIGNED, HINT_BITS, MARK, introduction, mark_of_numbering, pack_echo, refusal
 
 from .world import PEERS, US, World, weight
 
 __all__ = ["Stream", "again", "narrow"]
 
-SOURCES: Final = (*PEERS, *((f"10.0.0.{number}", number) for number in range(3, 8)), ("10.0.0.8", 0))
+SOURCES: Final = (*PEERS, ("10.0.0.3", 3), ("10.0.0.4", 4))
 MOST: Final = 3
-"""Sources that the receiving half may know."""
+"""Sources that the receiving half may know: one less than there are."""
 COUNTS: Final = (1, 1, 2, 16)
 """Datagrams of an input, if they are packages; others are at most two."""
 STEPS: Final = (
@@ -92,13 +92,14 @@ class Stream:
         if len(data) < 2:
             return
         world, first, rest = self._world, data[0], data[2:]
-        source, count = SOURCES[first & 7], COUNTS[first >> 5 & 3]
+        source, count = SOURCES[first & 3], COUNTS[first >> 5 & 3]
         before = world.datagrams
         world.now += STEPS[data[1]] * (SLOWLY if self._slowly else 1.0)
         if first & 0x80 and world.open < OPEN:
-            reliability = Reliability.UNORDERED if first & 2 else Reliability.SEMI_ORDERED
-            world.send(PEERS[first & 1], reliability, LARGE if first & 4 else b"data")
-        datagram = AIMS[first >> 3 & 3](world, source, rest) if len(rest) >= HEADER_SIZE else rest
+            reliability = Reliability.UNORDERED if first & 4 else Reliability.SEMI_ORDERED
+            world.send(PEERS[first & 1], reliability, LARGE if first & 2 else b"data")
+        aim = AIMS[(first >> 2 & 7) % len(AIMS)]
+        datagram = aim(world, source, rest) if len(rest) >= HEADER_SIZE else rest
         buffer = datagram if count == 1 else _in_order(datagram, count)
         world.receive(source, max(1, len(datagram)), buffer)
         world.carry()
@@ -196,4 +197,27 @@ def _refusal(world: World, source: Any, datagram: bytes) -> bytes:
     return refusal(peer.introducing.hint, _id(datagram) & MARK)
 
 
-AIMS: Final[tuple[Aim, ...]] = (_as_it_is, _package, _confirmation, _refusal)
+def _introduction(world: World, source: Any, datagram: bytes) -> bytes:
+    """Introduce a numbering near the one that is known, of the same life or of another."""
+    known = world.receiving._sources.get(source)
+    same = known is not None and known.who.identity is not None and datagram[0] & 1
+    identity = known.who.identity if known is not None and same else datagram[0] >> 6
+    series = 0 if known is None else known.who.series
+    ahead = introduction(identity or 0, series + _id(datagram) & ID_MASK, datagram[0] >> 1 & HINT_BITS)
+    return ahead + datagram[HEADER_SIZE : len(datagram) // 4 * 4]
+
+
+def _vouched(world: World, source: Any, datagram: bytes) -> bytes:
+    """Aim at what comes next of this source while it has the hint that its sender chose: an introduction goes ahead."""
+    known = world.receiving._sources.get(source)
+    if known is None or known.who.identity is None:
+        return datagram
+    who, flags = known.who, datagram[0] & ~HINT_BITS | max(0, known.who._chosen)
+    number = (known.next or 0) + _id(datagram)
+    package = bytes([flags]) + (number & ID_MASK).to_bytes(3, "big") + datagram[HEADER_SIZE:]
+    ahead = introduction(who.identity or 0, who.series, max(0, who._chosen), [package])
+    world.receive(source, len(ahead), ahead)
+    return package
+
+
+AIMS: Final[tuple[Aim, ...]] = (_as_it_is, _package, _confirmation, _refusal, _introduction, _vouched)

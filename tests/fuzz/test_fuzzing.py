@@ -14,7 +14,7 @@ from .fuzz import Watch
 from .stream import HEAVIEST, NARROW, Stream, again, narrow
 from .world import World, weight
 
-AS_IT_IS, PACKAGE, CONFIRMATION, REFUSAL = (aim << 3 for aim in range(4))
+AS_IT_IS, PACKAGE, CONFIRMATION, REFUSAL, INTRODUCTION, VOUCHED = (aim << 2 for aim in range(6))
 ONE, SIXTEEN = 0 << 5, 3 << 5
 SENDS = 0x80
 AT_ONCE, AFTER_2_S = b"\x00", b"\xf4"
@@ -47,6 +47,22 @@ def test_a_package_that_is_not_aimed_hardly_ever_belongs_to_that_numbering(strea
     stream.take(bytes([2 | PACKAGE]) + AT_ONCE + semi_ordered(0) + b"data")
     stream.take(bytes([2 | AS_IT_IS]) + AT_ONCE + semi_ordered(1) + b"data")
     assert world_of(stream).delivered == 1
+
+
+def test_a_package_can_be_aimed_at_a_numbering_that_is_not_acknowledged_yet(stream: Stream) -> None:
+    stream.take(bytes([2 | AS_IT_IS]) + AT_ONCE + introduction(1234567, 1 << 4, 9))
+    for _ in range(3):
+        stream.take(bytes([2 | VOUCHED]) + AT_ONCE + semi_ordered(0) + b"data")
+    assert world_of(stream).delivered == 3
+
+
+def test_a_numbering_can_be_introduced_after_another(stream: Stream) -> None:
+    introduced: list[tuple[int | None, int]] = []
+    for same, ahead in ((0, 0x10), (1, 0x10), (1, 0x20), (0x40, 0x10)):
+        stream.take(bytes([2 | INTRODUCTION]) + AT_ONCE + bytes([same, 0, 0, ahead]))
+        who = world_of(stream).receiving._sources["10.0.0.3", 3].who
+        introduced.append((who.identity, who.series))
+    assert introduced == [(0, 0x10), (0, 0x20), (0, 0x40), (1, 0x50)]
 
 
 def test_a_confirmation_can_be_aimed_at_what_is_unconfirmed(stream: Stream) -> None:
