@@ -58,7 +58,7 @@ CHECKED: Final = 64
 """Inputs between two looks at all tables."""
 NARROW: Final = {"MAX_HOLES": 48, "MAX_KEPT": 24, "ALL_HOLES": 96, "ALL_KEPT": 48}
 """Limits of `protocol.receiving`."""
-HEAVIEST: Final = 160 * 1024
+HEAVIEST: Final = 256 * 1024
 """Bytes that the world may take. With full tables it is some 70 kB; numberings that were given up a moment ago come to that."""
 
 Aim = Callable[[World, Any, bytes], bytes]
@@ -198,10 +198,10 @@ def _refusal(world: World, source: Any, datagram: bytes) -> bytes:
 
 
 def _introduction(world: World, source: Any, datagram: bytes) -> bytes:
-    """Introduce a numbering near the one that is known, of the same life or of another."""
+    """Introduce a numbering near the one that is known, of the same life, of one of three others, or of one that never was before."""
     known = world.receiving._sources.get(source)
     same = known is not None and known.who.identity is not None and datagram[0] & 1
-    identity = known.who.identity if known is not None and same else datagram[0] >> 6
+    identity = known.who.identity if known is not None and same else datagram[0] >> 6 or world.datagrams + 4
     series = 0 if known is None else known.who.series
     ahead = introduction(identity or 0, series + _id(datagram) & ID_MASK, datagram[0] >> 1 & HINT_BITS)
     return ahead + datagram[HEADER_SIZE : len(datagram) // 4 * 4]

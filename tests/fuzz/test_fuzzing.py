@@ -58,11 +58,11 @@ def test_a_package_can_be_aimed_at_a_numbering_that_is_not_acknowledged_yet(stre
 
 def test_a_numbering_can_be_introduced_after_another(stream: Stream) -> None:
     introduced: list[tuple[int | None, int]] = []
-    for same, ahead in ((0, 0x10), (1, 0x10), (1, 0x20), (0x40, 0x10)):
+    for same, ahead in ((0x80, 0x10), (1, 0x10), (1, 0x20), (0x40, 0x10), (0, 0x10)):
         stream.take(bytes([2 | INTRODUCTION]) + AT_ONCE + bytes([same, 0, 0, ahead]))
         who = world_of(stream).receiving._sources["10.0.0.3", 3].who
         introduced.append((who.identity, who.series))
-    assert introduced == [(0, 0x10), (0, 0x20), (0, 0x40), (1, 0x50)]
+    assert introduced == [(2, 0x10), (2, 0x20), (2, 0x40), (1, 0x50), (8, 0x60)]
 
 
 def test_a_confirmation_can_be_aimed_at_what_is_unconfirmed(stream: Stream) -> None:

@@ -21,6 +21,7 @@ from packhorse.actors.sreceiver import SReceiver
 from packhorse.protocol import receiving as limits
 from packhorse.protocol.confirmations import REPEATED, Confirmations
 from packhorse.protocol.header import HEADER_SIZE, KINDS, MAX_CONFIRMED, MAX_DATAGRAM, Kind
+from packhorse.protocol.identity import CHECKSUM_SIZE, EXPECTED, FORMER, HINT_BITS
 from packhorse.protocol.messages import (
     Acknowledged,
     Confirmed,
@@ -247,12 +248,16 @@ class World:
             assert not source.holes.keys() & kept.keys()
             assert sorted(kept) == sorted(source.kept_order)
             assert not kept or min(kept) > holes[0], "what could be delivered was"
+            assert len(source.who._expected) <= EXPECTED * CHECKSUM_SIZE
+            assert len(source.who._former) <= FORMER
+            assert len(source.who._stale) <= HINT_BITS
         assert receiving.holes == sum(len(source.holes) for source in sources.values())
         assert receiving.kept == sum(len(source.kept) for source in sources.values())
         assert len(confirmations._waiting) <= 1
         assert len(confirmations._recent) <= 1
         assert all(known.count < 2 * REPEATED for known in confirmations._recent.values())
         assert set(self.redelivery._peers) <= set(PEERS), "whoever was never sent to is nobody"
+        assert len(self.redelivery._ageing._heap) <= len(PEERS)
 
 
 def _plain_kind(datagram: bytes) -> Kind:
