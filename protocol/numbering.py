@@ -362,11 +362,7 @@ class Numbering:
             if target.looks:
                 self._expire(backlog[0][0].target, target, now)
                 backlog = target.backlog
-            eager = backlog[0][0].eager if backlog else 1
-            run = [package for package, _ in islice(backlog, 1 if eager > 1 else MAX_RUN)]
-            if eager == 1:
-                run = run[: next((place for place, package in enumerate(run) if package.eager > 1), None)]
-            run = run[: self._room(target, run)]
+            run = self._fitting(target)
             if not run:
                 break
             self._number(target, run, now)
@@ -377,6 +373,20 @@ class Numbering:
             target.backlog = _NOTHING
         if self._flushes:
             self._pass_flushes()
+
+    @staticmethod
+    def _fitting(target: _Target) -> list[OutPackage]:
+        """Return the packages at the head of the backlog for which there is room; an eager one by itself."""
+        run: list[OutPackage] = []
+        left = target.budget - target.total
+        for package, _ in islice(target.backlog, max(0, min(MAX_RUN, target.limit - target.next))):
+            left -= HEADER_SIZE + len(package.data)
+            if left < 0 or (package.eager > 1 and run):
+                break
+            run.append(package)
+            if package.eager > 1:
+                break
+        return run
 
     @staticmethod
     def _room(target: _Target, run: Sequence[OutPackage]) -> int:
