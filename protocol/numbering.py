@@ -129,6 +129,7 @@ class Numbering:
         self._restarts = Restarts()
         self._targets: dict[Address, _Target] = {}
         self._unreliable = 0
+        self._marks = 0
         self._expiries: Ageing[Address] = Ageing()
         self._lives = 0
         self._flushes: list[tuple[object, dict[Address, int]]] = []
@@ -429,11 +430,13 @@ class Numbering:
         ):
             last.datagrams.extend(datagrams)
         else:
-            self.to_resender.append(Sent(address, target.life, number, datagrams, before, now, eager, target.series))
+            self._marks += 1
+            sent = Sent(address, target.life, number, datagrams, before, now, eager, target.series, self._marks)
+            self.to_resender.append(sent)
         unknown = target.series and not target.acknowledged and number & (number + 1) == 0  # ahead of 0, 1, 3, 7, ...
         if unknown and self._identity is not None:
             self._emit(address, (), [introduction(self._identity, target.series, target.hint)], range(0))
-        self._emit(address, run, datagrams, range(number, number + len(run)))
+        self._emit(address, run, datagrams, range(number, number + len(run)), self._marks)
 
     def _unreliable_run(self, run: list[OutPackage]) -> None:
         self._note("package:accepted", target=run[0].target, count=len(run))
@@ -456,7 +459,12 @@ class Numbering:
             self._note("recovery:window_limited", target=address, trigger=short, backlog=backlog)
 
     def _emit(
-        self, address: Address, run: Sequence[OutPackage], datagrams: list[bytes], numbers: Sequence[int]
+        self,
+        address: Address,
+        run: Sequence[OutPackage],
+        datagrams: list[bytes],
+        numbers: Sequence[int],
+        mark: int = 0,
     ) -> None:
         if self.notes is not None and run:
             self.notes += numbered(run, numbers)
@@ -464,6 +472,8 @@ class Numbering:
         fits = last is not None and last.target == address and len(last.datagrams) + len(datagrams) <= MAX_RUN
         if last is not None and fits and self.notes is None and not last.datagrams[0][0] & CONTROL:
             last.datagrams.extend(datagrams)  # but an introduction stays by itself
+            if mark > last.mark:
+                self.to_dsender[-1] = Datagrams(address, last.datagrams, (), mark)
         else:
-            self.to_dsender.append(Datagrams(address, datagrams.copy(), () if self.notes is None else numbers))
+            self.to_dsender.append(Datagrams(address, datagrams.copy(), () if self.notes is None else numbers, mark))
         self.released.extend(run)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Final
 
 from .header import MAX_CONFIRMED
@@ -39,6 +40,8 @@ FIRST_RESENDS: Final = 32
 PROBES: Final = 2
 MAX_DOUBLINGS: Final = 30
 """More would not change a wait that has a limit; 1024 would overflow, for a dead peer that is sent to again and again."""
+DOUBT: Final = 0.25
+"""Share of the round trip for which it is in doubt which copy was confirmed of a package that had timed out."""
 TWIN_GAP: Final = 0.004
 """Seconds between two copies of a package that was lost."""
 TWIN_LOSS: Final = 0.02
@@ -57,6 +60,8 @@ class MeasuredRecovery(Recovery):
 
     __slots__ = (
         "_backoff",
+        "_doubt",
+        "_doubt_until",
         "_judge_at",
         "_longest_wait",
         "_newest",
@@ -78,6 +83,9 @@ class MeasuredRecovery(Recovery):
         self._newest = 0
         """The highest serial known to have arrived."""
         self._judge_at: float | None = None
+        self._doubt = 0
+        """The highest serial that may have arrived."""
+        self._doubt_until = inf
         self._backoff = 0
         self._probed_at = 0.0
         self._twins: list[tuple[float, int, int]]
@@ -95,13 +103,35 @@ class MeasuredRecovery(Recovery):
         first = numbers[0] if numbers else None
         measured = self._sent_at(first)
         news, once, again = self._take(numbers)
-        sample, newest = None, self._newest
+        sample = None
         if measured is not None and news:
             sample = max(0.0, now - measured)
             self.round_trip.sample(sample)
+        if news:
+            self._backoff = 0
+            self.loss_rate *= (1 - 1 / LOSS_MEMORY) ** (len(once) + len(again))
+        certain, doubtful = self._arrived(once, again, now)
+        if not self.unconfirmed:
+            self._judge_at = None
+            self._rest()
+        elif certain > self._newest:
+            judge_at = now + SETTLE if len(numbers) >= MAX_CONFIRMED else now
+            if self._judge_at is None or self._judge_at > judge_at:
+                self._judge_at = judge_at
+        self._newest = max(self._newest, certain)
+        if not self.unconfirmed or (once and certain < self._doubt):
+            self._doubt, self._doubt_until = 0, inf  # those sent before do arrive
+        elif doubtful > self._newest:
+            self._doubt = max(self._doubt, doubtful)
+            self._doubt_until = min(self._doubt_until, now + max(SETTLE, DOUBT * (self.round_trip.smoothed or 0.0)))
+        return news, sample
+
+    def _arrived(self, once: Sequence[int], again: Sequence[Copies], now: float) -> tuple[int, int]:
+        """Return the highest serials of which a confirmation tells that they have arrived: for certain, and perhaps."""
+        certain = doubtful = 0
         if once:
             highest = max(once)
-            newest = max(newest, self._run_of(highest).serial_of(highest))
+            certain = self._run_of(highest).serial_of(highest)
         for copies in again:
             took = now - copies.round_sent
             if copies.lost and self.round_trip.minimum is not None and took < self.round_trip.minimum * TOO_SOON:
@@ -109,30 +139,27 @@ class MeasuredRecovery(Recovery):
                 continue
             if copies.lost:
                 self._needed()
-            newest = max(newest, copies.round_serial)
-        if news:
-            self._backoff = 0
-            self.loss_rate *= (1 - 1 / LOSS_MEMORY) ** (len(once) + len(again))
-        if not self.unconfirmed:
-            self._judge_at = None
-            self._rest()
-        elif newest > self._newest:
-            judge_at = now + SETTLE if len(numbers) >= MAX_CONFIRMED else now
-            if self._judge_at is None or self._judge_at > judge_at:
-                self._judge_at = judge_at
-        self._newest = newest
-        return news, sample
+            if copies.doubtful:
+                doubtful = max(doubtful, copies.round_serial)
+            else:
+                certain = max(certain, copies.round_serial)
+        return certain, doubtful
 
-    def due(self, now: float) -> list[int]:
-        """Return what is to be sent again now; it counts as sent."""
+    def due(self, now: float, heard: float | None = None) -> list[int]:
+        """Return what is to be sent again now; it counts as sent. See `Recovery.due`."""
+        heard = now if heard is None else heard
         numbers: list[int] = []
+        if heard >= self._doubt_until:
+            self._newest = max(self._newest, self._doubt)
+            self._judge_at = now
+            self._doubt, self._doubt_until = 0, inf
         if self._judge_at is not None and now >= self._judge_at:
             self._judge(now, numbers)
         overtaken = len(numbers)
         oldest = self._oldest()
-        if oldest is not None and now >= self._timeout_at(oldest):
+        if oldest is not None and heard >= self._timeout_at(oldest):
             again = "probe" if self._backoff else "timeout"
-            self._time_out(now, numbers)
+            self._time_out(now, heard, numbers)
             late = len(numbers) - overtaken
         else:
             again, late = "timeout", 0
@@ -151,12 +178,22 @@ class MeasuredRecovery(Recovery):
         self.triggers = (("overtaken", overtaken), (again, late), *extra)
         return numbers
 
-    def deadline(self) -> float | None:
-        """Return when `due` has something, or None."""
+    def overdue(self, now: float) -> float | None:
+        """Return since when a timeout is due; what has not left yet begins to wait anew, since it cannot be sent before now."""
         oldest = self._oldest()
         if oldest is None:
             return None
-        deadline = self._timeout_at(oldest)
+        if oldest.leaves_by > now:
+            oldest.time = max(oldest.time, now)
+        at = min(self._timeout_at(oldest), self._doubt_until)
+        return at if at <= now else None
+
+    def deadline(self, *, timeouts: bool = True) -> float | None:
+        """Return when `due` has something, or None; see `Recovery.deadline`."""
+        oldest = self._oldest()
+        if oldest is None:
+            return None
+        deadline = min(self._timeout_at(oldest), self._doubt_until) if timeouts else inf
         if self._judge_at is not None:
             deadline = min(deadline, self._judge_at)
         if self._twins:
@@ -167,6 +204,7 @@ class MeasuredRecovery(Recovery):
         """Begin anew with everything that is unconfirmed; return it, to be sent again now."""
         self._backoff = 0
         self._judge_at = None
+        self._doubt, self._doubt_until = 0, inf
         self._twins.clear()
         return super().revive(now)
 
@@ -194,7 +232,8 @@ class MeasuredRecovery(Recovery):
             return None
         copies = self._copies.get(number)
         if copies is None:
-            return self._run_of(number).time
+            run = self._run_of(number)
+            return None if run.leaves_by else run.time
         return None if copies.lost else copies.round_sent
 
     def _oldest(self) -> Run | None:
@@ -228,6 +267,8 @@ class MeasuredRecovery(Recovery):
         patience = (self.round_trip.smoothed or 0.0) * 9 / 8 + SETTLE
         lost: list[int] = []
         while (run := self._oldest()) is not None and run.serial < self._newest:
+            if run.leaves_by > now:
+                break  # what has overtaken it was an older copy's confirmation
             if run.serial + self.tolerance > self._newest and now < run.time + patience:
                 self._judge_at = run.time + patience
                 break
@@ -246,15 +287,15 @@ class MeasuredRecovery(Recovery):
             timeout * 2.0 ** min(self._backoff, MAX_DOUBLINGS), max(timeout, self._longest_wait)
         )
 
-    def _time_out(self, now: float, numbers: list[int]) -> None:
+    def _time_out(self, now: float, heard: float, numbers: list[int]) -> None:
         """Send again what was sent longest ago."""
         wait = 0.0 if self._backoff else self.round_trip.timeout
         for _ in range(PROBES if self._backoff else FIRST_RESENDS):
             oldest = self._oldest()
-            if oldest is None or oldest.time == now or oldest.time + wait > now:
+            if oldest is None or oldest.time == now or oldest.time + wait > heard or oldest.leaves_by > now:
                 break
             number = self._take_oldest(oldest)
-            self._again(number, now)
+            self._again(number, now).doubtful = True
             numbers.append(number)
         self._backoff += 1
         self._probed_at = now

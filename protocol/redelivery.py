@@ -33,6 +33,7 @@ from .errors import FailureReason, PeerFailed, PeerRestarted
 from .header import HEADER_SIZE, unpack_header, unwrap_all
 from .identity import HINT_BITS
 from .introducing import Answer, Introducing
+from .lateness import Lateness
 from .messages import (
     Acknowledged,
     Confirmed,
@@ -43,6 +44,8 @@ from .messages import (
     Flush,
     Forgotten,
     Grant,
+    Left,
+    Listen,
     Refused,
     Restarted,
     Revive,
@@ -86,6 +89,8 @@ class _Peer:
     reason: FailureReason = FailureReason.SILENT
     look_at: float = inf
     """When the next timer goes off."""
+    listening: bool = False
+    """A timeout is due, but perhaps not everything is handled that has arrived."""
     introducing: Introducing | None = None
     """Who knows the numbering; None if it is not introduced."""
     resent: int = 0
@@ -101,10 +106,12 @@ class Redelivery:
         window: numbers that may be unconfirmed at once per peer.
         memory: seconds after which a silent peer is forgotten.
         identity: of our own stack; None introduces nothing.
+        lateness: our own stack may be late, and answers with `Left` and `Listen` (see `lateness`).
 
     Attributes:
         to_usender: messages for `Numbering`.
         to_dsender: datagrams to send again.
+        to_dreceiver: questions that go the way of the confirmations.
         failures: reports for the user.
         flushed: tokens of the `Flush` messages that are done.
         resent: how many datagrams were sent again so far.
@@ -124,9 +131,11 @@ class Redelivery:
         window: int = WINDOW,
         memory: float = MEMORY,
         identity: int | None = None,
+        lateness: bool = False,
     ) -> None:
         self.to_usender: list[Grant | Failed | Expired | Acknowledged | Restarted] = []
         self.to_dsender: list[Datagrams] = []
+        self.to_dreceiver: list[Listen] = []
         self.failures: list[PeerFailed] = []
         self.flushed: list[object] = []
         self.resent = 0
@@ -144,6 +153,7 @@ class Redelivery:
         """A heap of (time, serial, target, peer)."""
         self._ageing: Ageing[tuple[Address, _Peer]] = Ageing()
         self._serial = 0
+        self._lateness: Lateness[tuple[Address, _Peer]] | None = Lateness() if lateness else None
         self._flushes: list[Flush] = []
         self._backlog_ended = False
         self._give_up_at: float | None = None
@@ -158,16 +168,29 @@ class Redelivery:
         if peer is None:
             peer = self._meet(sent.target, sent.life, sent.first, now, sent)
         before = peer.recovery.in_flight
-        peer.recovery.sent(sent.first, sent.datagrams, now)
+        run = peer.recovery.sent(sent.first, sent.datagrams, now)
         peer.sent = now
         peer.room.total = sent.before + peer.recovery.in_flight - before
         self.pending += len(sent.datagrams)
+        if self._lateness is not None and sent.mark and sent.eager == 1:
+            self._lateness.expect(sent.mark, run, (sent.target, peer))
         if sent.eager > 1:
             peer.recovery.extra_copies(sent.first, [now + EAGER_GAP * copy for copy in range(1, sent.eager)])
         self._grant(sent.target, peer, now)
         if self._given_up:
             self._fail(sent.target, peer, FailureReason.CLOSED)
         self._set_timer(sent.target, peer)
+
+    def left(self, left: Left) -> None:
+        """Note that packages have left our stack."""
+        for run, (target, peer) in self._lateness.left(left) if self._lateness is not None else ():
+            if peer.look_at > run.time + peer.recovery.round_trip.timeout:
+                self._set_timer(target, peer)
+
+    def heard(self, listen: Listen) -> None:
+        """Note that everything is handled which had arrived when this was asked; `tick` does what follows."""
+        if self._lateness is not None:
+            self._lateness.answer(listen)
 
     def poisoned(self, message: Sent | Revive, now: float) -> None:
         """Give up a peer because handling `message` crashed; what that carried is reported with the rest."""
@@ -311,6 +334,9 @@ class Redelivery:
         first = self._ageing.deadline()
         if self._timers and (first is None or self._timers[0][0] < first):
             first = self._timers[0][0]
+        late = None if self._lateness is None else self._lateness.deadline()
+        if late is not None:
+            first = late if first is None else min(first, late)
         if self._give_up_at is None or self._given_up or not self.pending:
             return first
         return self._give_up_at if first is None else min(first, self._give_up_at)
@@ -322,6 +348,10 @@ class Redelivery:
             for target, peer in self._peers.items():
                 if peer.recovery.unconfirmed:
                     self._fail(target, peer, FailureReason.CLOSED)
+        for target, peer in self._lateness.answered(now) if self._lateness is not None else ():
+            peer.listening = False
+            if self._peers.get(target) is peer:
+                self._look(target, peer, now)
         timers = self._timers
         while timers and timers[0][0] <= now:
             time, _, target, peer = timers[0]
@@ -359,9 +389,14 @@ class Redelivery:
         self._set_timer(target, peer)
 
     def _recover(self, target: Address, peer: _Peer, now: float) -> None:
-        recovery = peer.recovery
+        recovery, late, heard = peer.recovery, self._lateness, now
+        if late is not None:
+            overdue, heard = recovery.overdue(now), late.heard
+            if overdue is not None and overdue > heard and not peer.listening:
+                peer.listening = True
+                self.to_dreceiver += late.ask((target, peer), now)
         lost = recovery.lost
-        numbers = recovery.due(now)
+        numbers = recovery.due(now, heard)
         for number in numbers:
             copies = recovery.copies(number)
             if self._policy.exhausted(copies.copies - 1, now - copies.first_sent):
@@ -381,7 +416,7 @@ class Redelivery:
         if peer.phase is not _Phase.ACTIVE:
             return
         time = peer.room.opens_at
-        recovery = peer.recovery.deadline()
+        recovery = peer.recovery.deadline(timeouts=not peer.listening)
         if recovery is not None:
             time = min(time, recovery, self._silent_at(peer))
         if time < peer.look_at:
@@ -412,6 +447,7 @@ class Redelivery:
         """
         if address is None:
             self._timers, self._ageing = [], Ageing()
+            self._lateness = None if self._lateness is None else Lateness()
         for target, old in list(self._peers.items()):
             if address in (None, target):
                 peer = self._meet(target, old.life, min(old.recovery.unconfirmed, default=old.recovery.next), now)
