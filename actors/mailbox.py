@@ -28,7 +28,7 @@ from pykka._envelope import Envelope  # Pykka's own; tests/actors/test_pykka_con
 from pykka.messages import _ActorStop  # pyright: ignore[reportPrivateUsage] - a stop has no public name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from .clock import Clock
     from .inbox import Inbox
@@ -178,9 +178,9 @@ class Mailbox:
         if self._idle:
             self.wake()
 
-    def put_all(self, items: Iterable[Any]) -> None:
-        """Add messages, all of them data, with one wake-up."""
-        if self.closed:
+    def put_all(self, items: Sequence[Any]) -> None:
+        """Add messages, all of them data, with one wake-up, if there are any."""
+        if self.closed or not items:
             return
         self._items.extend(items)
         if self._idle:
@@ -306,12 +306,16 @@ class Mailbox:
         """Take the next ask or tell, or all data before it, or None if nothing waits."""
         items = self._items
         waiting = len(items)
+        if not waiting:
+            if self._feeders:
+                self._wake_feeders()
+            return None
         self.high_water = max(self.high_water, waiting)
         count = min(waiting, BATCH_LIMIT)
         if not self.asked:  # looked at after counting: what came meanwhile is not taken now
             take = items.popleft
             batch = [take() for _ in range(count)]
-        elif count and isinstance(items[0], Envelope):
+        elif isinstance(items[0], Envelope):
             self._asks_taken += 1
             return items.popleft()  # type: ignore[no-any-return] # any envelope will do
         else:
@@ -320,7 +324,7 @@ class Mailbox:
                 batch.append(items.popleft())
         if self._feeders and len(items) <= self.capacity:
             self._wake_feeders()
-        return batch or None
+        return batch
 
     def take_envelope(self) -> Envelope[Any] | None:
         """Take the next ask or tell and leave the data."""

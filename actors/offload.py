@@ -47,9 +47,10 @@ def stretches(datagrams: list[bytes]) -> Iterator[tuple[int, list[bytes]]]:
     while at < len(sizes):
         size = sizes[at]
         most = sizes[at : at + max(1, min(MOST_SEGMENTS, MOST_BYTES // max(1, size)))]
-        count = len(most)
-        if most.count(size) < count:
-            count = next(place for place, other in enumerate(most) if other != size)
+        count = most.count(size)
+        if count < len(most):
+            if most[:count].count(size) < count:  # they are not the first ones
+                count = next(place for place, other in enumerate(most) if other != size)
             if 0 < most[count] < size:
                 count += 1
         if not size:

@@ -26,6 +26,9 @@ __all__ = ["RECEIVE_BUFFER", "Transport", "UdpTransport"]
 RECEIVE_BUFFER: Final = 4 * 1024 * 1024
 """Bytes of receive buffer to ask for: a datagram of 64 bytes occupies 832, so the usual 212 992 hold 256 of them."""
 
+_CUT_OFF: Final = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
+"""A plain number: as flags they would cost more than the rest of a receive."""
+
 _REMEMBERED: Final = 4096
 """Sources whose canonical address is kept, so that packages of one source share one tuple."""
 
@@ -175,7 +178,7 @@ class UdpTransport:
         if ancillary:
             size, overflowed = segment_size(ancillary)
             self.overflowed = overflowed or self.overflowed
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        if flags & _CUT_OFF:
             raise OSError(errno.EMSGSIZE, "what came was cut off")
         source = self._sources.get(raw)
         if source is None:

@@ -16,8 +16,9 @@ from typing import Any, Final
 from .address import Address
 from .header import ID_MASK, Reliability
 from .packages import InPackage, OutPackage
+from .rtt import RoundTrip
 
-__all__ = ["Note", "alike", "numbered", "promised", "resent", "taken", "which"]
+__all__ = ["Note", "alike", "confirmed", "numbered", "promised", "queued", "resent", "taken", "which"]
 
 Note = tuple[str, dict[str, Any]]
 
@@ -84,6 +85,24 @@ def resent(target: Address, numbers: Sequence[int], triggers: Sequence[tuple[str
         if trigger in ("overtaken", "timeout"):
             notes.append(("recovery:package_lost", {"target": target, **which(part), "trigger": trigger}))
         notes.append(("recovery:package_resent", {"target": target, **which(part), "trigger": trigger}))
+    return notes
+
+
+def confirmed(target: Address, numbers: Sequence[int], latest: float | None, known: RoundTrip) -> list[Note]:
+    """Return the notes about packages that were confirmed, and about the round trip if that was a sample of it."""
+    measured = {} if latest is None else {"rtt": latest}
+    notes: list[Note] = [("recovery:package_confirmed", {"target": target, **which(numbers), **measured})]
+    if latest is not None and known.smoothed is not None:
+        fields = {"smoothed": known.smoothed, "minimum": known.minimum, "timeout": known.timeout}
+        notes.append(("recovery:rtt_updated", {"target": target, "latest": latest, **fields}))
+    return notes
+
+
+def queued(target: Address, count: int, backlog: int, short: str) -> list[Note]:
+    """Return the notes about packages that have to wait, and about what there is not enough of if they are the first."""
+    notes: list[Note] = [("package:queued", {"target": target, "count": count, "backlog": backlog})]
+    if backlog == count:
+        notes.append(("recovery:window_limited", {"target": target, "trigger": short, "backlog": backlog}))
     return notes
 
 

@@ -17,18 +17,18 @@ The rules (protocol/README.md has them in full):
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
-from dataclasses import dataclass, field
-from itertools import accumulate, islice, repeat
+from collections.abc import Sequence
+from itertools import repeat
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
+from .address import Address
 from .ageing import Ageing
-from .congestion import BURST, INITIAL
+from .congestion import BURST
 from .errors import FailureReason, PeerFailed, PeerRestarted
-from .header import CONTROL, HEADER_SIZE, ID_MASK
-from .identity import ATTEMPT_BITS, base_of, choose_hint, introduction
+from .header import CONTROL, ID_MASK
+from .identity import base_of, introduction
 from .introducing import Restarts
 from .messages import (
     Acknowledged,
@@ -43,14 +43,10 @@ from .messages import (
     Revive,
     Sent,
 )
-from .notes import Note, numbered
+from .notes import Note, numbered, queued
 from .packages import OutPackage
 from .runs import MAX_RUN, by_size, end_of_run, pack_run
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .address import Address
+from .target import NOTHING, Target
 
 __all__ = ["WINDOW", "Numbering"]
 
@@ -59,40 +55,6 @@ WINDOW = 1024
 
 SCARCE = BURST
 """With fewer bytes than this left, more are needed at once. Numbers come back with confirmations, which wake `Redelivery` anyway."""
-
-MAX_SERIES = ID_MASK >> ATTEMPT_BITS
-"""Numberings of a stack before their series begin anew."""
-
-_NOTHING: Final[deque[tuple[OutPackage, float]]] = deque(maxlen=0)
-"""The backlog of every target that has none: an empty deque of its own would take 600 bytes, and there may be thousands."""
-
-
-@dataclass(slots=True)
-class _Target:
-    life: int
-    next: int
-    limit: int
-    total: int = 0
-    """Bytes sent in reliable datagrams."""
-    budget: int = INITIAL
-    backlog: deque[tuple[OutPackage, float]] = field(default_factory=lambda: _NOTHING)
-    """Packages that wait, and when each expires."""
-    left: int = 0
-    """How many packages have left the backlog, whichever way."""
-    asleep: bool = False
-    """The peer failed and nothing was sent to it since."""
-    looks: list[float] = field(default_factory=list[float])
-    """When the backlog will be looked at for expired packages; the next time last."""
-    series: int = 0
-    """Of the numbering; 0 if it is not introduced."""
-    hint: int = 0
-    """What packages carry."""
-    base: int = 0
-    """What their ids are ahead of their numbers."""
-    acknowledged: bool = False
-    """The peer knows the numbering."""
-    peer: int | None = None
-    """The mark of the peer's life that the numbering is for, if that is known."""
 
 
 class Numbering:
@@ -127,7 +89,7 @@ class Numbering:
         self._window = window
         self._identity = identity
         self._restarts = Restarts()
-        self._targets: dict[Address, _Target] = {}
+        self._targets: dict[Address, Target] = {}
         self._unreliable = 0
         self._marks = 0
         self._expiries: Ageing[Address] = Ageing()
@@ -144,17 +106,16 @@ class Numbering:
         if target is None:
             target = self._targets[package.target] = self._begin(package.target, now)
             self._note("peer:first_seen", target=package.target)
-        if not target.backlog and self._room(target, [package]):
+        if not target.backlog and target.room([package]):
             self._number(target, [package], now)
             return
         expires = inf if package.lifetime is None else now + package.lifetime
-        if not target.backlog:  # not `is _NOTHING`: a hung node's state is copied, and that too
+        if not target.backlog:  # not `is NOTHING`: a hung node's state is copied, and that too
             target.backlog = deque()
         target.backlog.append((package, expires))
         self.waiting += 1
         self._note_queue(target, package.target, 1)
-        if expires < inf and not (target.looks and target.looks[-1] <= expires):
-            target.looks.append(expires)
+        if expires < inf and target.look_at(expires):
             self._expiries.add(package.target, expires)
         if target.asleep:
             target.asleep = False
@@ -184,7 +145,7 @@ class Numbering:
             self.waiting += len(run)
             self._note_queue(target, run[0].target, len(run))
             return end
-        room = self._room(target, run)
+        room = target.room(run)
         if room:
             self._note("package:accepted", target=run[0].target, count=room)
             self._number(target, run[:room], now)
@@ -277,14 +238,10 @@ class Numbering:
             target = self._targets.get(address)
             if target is None:
                 return None
-            looks = target.looks
-            while looks and looks[-1] <= now:
-                looks.pop()
-            soonest = self._expire(address, target, now)
-            if soonest is None or (looks and looks[-1] <= soonest):
-                return None
-            looks.append(soonest)
-            return soonest
+            target.looked(now)
+            self._expire(address, target, now)
+            soonest = target.soonest()
+            return soonest if soonest < inf and target.look_at(soonest) else None
 
         self._expiries.collect(now, look)
         if self._flushes:
@@ -307,10 +264,7 @@ class Numbering:
         for known in chosen:
             old = self._targets[known]
             packages = [package for package, _ in old.backlog]
-            fresh = _Target(old.life, old.next, old.limit, old.total, old.budget, asleep=old.asleep)
-            fresh.series, fresh.hint, fresh.base, fresh.peer = old.series, old.hint, old.base, old.peer
-            fresh.left = old.left + len(packages)
-            self._targets[known] = fresh
+            self._targets[known] = old.renewed()
             self.released += packages
             if packages:
                 self.failures.append(PeerFailed(known, FailureReason.POISONED, packages))
@@ -331,86 +285,51 @@ class Numbering:
             self.urgent = True
         self._flushes = waiting
 
-    def _begin(self, address: Address, now: float) -> _Target:
+    def _begin(self, address: Address, now: float) -> Target:
         self._lives += 1
-        target = _Target(life=self._lives, next=0, limit=self._window, peer=self._restarts.last(address))
-        if self._identity is not None:
-            target.series = (1 + (self._lives - 1) % MAX_SERIES) << ATTEMPT_BITS
-            target.hint = choose_hint(self._identity, target.series, now)
-        return target
+        return Target.begin(self._lives, self._window, self._restarts.last(address), self._identity, now)
 
-    def _go_on(self, address: Address, target: _Target, now: float) -> None:
+    def _go_on(self, address: Address, target: Target, now: float) -> None:
         """Let what waits for a number get it in a new numbering."""
         fresh = self._targets[address] = self._begin(address, now)
         fresh.backlog, fresh.looks, fresh.left = target.backlog, target.looks, target.left
         self._drain(fresh, now)
 
-    def _give_up(self, target: _Target) -> list[OutPackage]:
-        packages = [package for package, _ in target.backlog]
-        target.backlog = _NOTHING
-        self._leave(target, len(packages))
+    def _give_up(self, target: Target) -> list[OutPackage]:
+        packages = target.give_up()
+        self.waiting -= len(packages)
         self.released += packages
         return packages
 
-    def _leave(self, target: _Target, count: int) -> None:
-        target.left += count
-        self.waiting -= count
-
-    def _drain(self, target: _Target, now: float) -> None:
+    def _drain(self, target: Target, now: float) -> None:
         """Give numbers to what waits, as far as there is room."""
         backlog = target.backlog
         while backlog:
             if target.looks:
                 self._expire(backlog[0][0].target, target, now)
                 backlog = target.backlog
-            run = self._fitting(target)
+            run = target.fitting(MAX_RUN)
             if not run:
                 break
             self._number(target, run, now)
             for _ in run:
                 backlog.popleft()
-            self._leave(target, len(run))
+            target.left += len(run)
+            self.waiting -= len(run)
         if not backlog:
-            target.backlog = _NOTHING
+            target.backlog = NOTHING
         if self._flushes:
             self._pass_flushes()
 
-    @staticmethod
-    def _fitting(target: _Target) -> list[OutPackage]:
-        """Return the packages at the head of the backlog for which there is room; an eager one by itself."""
-        run: list[OutPackage] = []
-        left = target.budget - target.total
-        for package, _ in islice(target.backlog, max(0, min(MAX_RUN, target.limit - target.next))):
-            left -= HEADER_SIZE + len(package.data)
-            if left < 0 or (package.eager > 1 and run):
-                break
-            run.append(package)
-            if package.eager > 1:
-                break
-        return run
-
-    @staticmethod
-    def _room(target: _Target, run: Sequence[OutPackage]) -> int:
-        """Return for how many of these packages, from the first on, there is room."""
-        count = min(len(run), target.limit - target.next)
-        left = target.budget - target.total - HEADER_SIZE * count
-        if count <= 0 or sum([len(package.data) for package in run[:count]]) <= left:
-            return max(0, count)
-        ends = list(accumulate([HEADER_SIZE + len(package.data) for package in run]))
-        return min(count, bisect_right(ends, target.budget - target.total))
-
-    def _expire(self, address: Address, target: _Target, now: float) -> float | None:
-        """Drop what has waited for too long; return when the next one will have."""
-        expired = [package for package, expires in target.backlog if expires <= now]
+    def _expire(self, address: Address, target: Target, now: float) -> None:
+        """Drop what has waited for too long."""
+        expired = target.expire(now)
         if expired:
-            target.backlog = deque(item for item in target.backlog if item[1] > now)
-            self._leave(target, len(expired))
+            self.waiting -= len(expired)
             self.released += expired
             self.failures.append(PeerFailed(address, FailureReason.EXPIRED, expired))
-        soonest = min((expires for _, expires in target.backlog), default=inf)
-        return soonest if soonest < inf else None
 
-    def _number(self, target: _Target, run: list[OutPackage], now: float) -> None:
+    def _number(self, target: Target, run: list[OutPackage], now: float) -> None:
         """Give the next numbers to a run of packages for which there is room."""
         run = by_size(run)
         number, address, eager = target.next, run[0].target, run[0].eager
@@ -449,14 +368,10 @@ class Numbering:
         if self.notes is not None:
             self.notes.append((event, fields))
 
-    def _note_queue(self, target: _Target, address: Address, count: int) -> None:
-        if self.notes is None:
-            return
-        backlog = len(target.backlog)
-        self._note("package:queued", target=address, count=count, backlog=backlog)
-        if backlog == count:
+    def _note_queue(self, target: Target, address: Address, count: int) -> None:
+        if self.notes is not None:
             short = "numbers" if target.next >= target.limit else "window"
-            self._note("recovery:window_limited", target=address, trigger=short, backlog=backlog)
+            self.notes += queued(address, count, len(target.backlog), short)
 
     def _emit(
         self,

@@ -26,7 +26,7 @@ import heapq
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from .header import CONTROL, HEADER_SIZE, ID_MASK, Reliability, ids_of_run, unpack_header, unwrap
+from .header import CONTROL, HEADER_SIZE, ID_MASK, Reliability, count_up, unpack_header, unwrap
 from .identity import HINT_BITS, NOBODY, Acquaintance, Verdict, base_of, mark_of, pack_echo, read_introduction
 from .messages import Received, Refuse, Restarted, ToConfirm
 from .notes import Note, taken, which
@@ -114,23 +114,19 @@ class Receiving:
         That does what `_package` would do with one after the other, and nothing else. Returns whether it was such a run.
         """
         buffer, size, address, time = received.buffer, received.size, received.source, received.time
-        flags = buffer[0]
-        kinds = buffer[::size]
-        if flags & CONTROL or kinds.count(flags) != len(kinds):
+        flags, count = buffer[0], received.count
+        if flags & CONTROL or buffer[::size].count(flags) != count:
             return False
         reliability, peers, wire_id = unpack_header(buffer)
-        source, first = None, 0
+        source, first = None, wire_id
         if reliability is not Reliability.UNRELIABLE:
             source = self._sources.get(address)
             if source is None or source.holes or source.next is None or time - source.heard >= MEMORY:
                 return False
             if (self._identity is not None and flags & HINT_BITS != source.who.hint) or time >= source.old_at:
                 return False
-            ids = ids_of_run(buffer, size)
             first = source.next & ID_MASK
-            if wire_id != first + source.base & ID_MASK or ids != tuple(range(wire_id, wire_id + len(ids))):
-                return False
-            if first + len(ids) > ID_MASK:
+            if first + count > ID_MASK or not count_up(buffer, size, count, first + source.base & ID_MASK):
                 return False
         packages = [
             InPackage(buffer[start : start + size - HEADER_SIZE], reliability, peers, address, time)
@@ -138,12 +134,11 @@ class Receiving:
         ]
         self.to_user += packages
         if self.notes is not None:
-            number = wire_id if source is None else first
-            self.notes += taken(packages, range(number, number + len(packages)))
+            self.notes += taken(packages, range(first, first + count))
         if source is not None:
             source.heard = time
-            source.next = (source.next or 0) + len(packages)
-            self._confirm(address, source.echo, range(first, first + len(packages)), time, urgent=False)
+            source.next = (source.next or 0) + count
+            self._confirm(address, source.echo, range(first, first + count), time, urgent=False)
         return True
 
     def forget(self, source: Address) -> None:

@@ -6,31 +6,26 @@ The rules (protocol/README.md has them in full):
   unchanged, is said in `recovery`;
 - `Grant` tells `Numbering` how far it may go: never more than `window` numbers beyond the oldest unconfirmed one, never more bytes
   than the congestion controller allows, and not in bursts (see `congestion`);
-- a peer fails by silence or by one package's age (see `policy`). Failing takes two steps, so that it is reported once:
-  `Numbering` is told, hands over the backlog, and then everything goes into one report: what is unconfirmed, and the
-  semi-ordered packages that the receiver has confirmed but keeps behind it. The numbers given up stay here;
+- a peer fails by silence or by one package's age (see `policy`). How it is given up, reported and in the end forgotten is said in
+  `giving_up`; the numbers given up stay here;
 - when the user sends to a failed peer again, those go first, as they were: the receiver must not be left with a hole;
 - who is behind a target is noticed by how it answers (see `identity`): what is sent again carries the hint in use, and an introduction
   goes ahead until the peer has acknowledged it. When the peer knows nothing of the numbering any more, `Numbering` is told, and
-  answers with `Forgotten`;
-- a peer with nothing pending is forgotten `memory` seconds after the last traffic with it. What we sent counts too: it is
-  what the peer, which must not forget us sooner, has last seen of us.
+  answers with `Forgotten`.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum, auto
 from math import inf
-from typing import Any
 
 from .address import Address
 from .ageing import Ageing
 from .congestion import Controller, DelayController, Room
-from .errors import FailureReason, PeerFailed, PeerRestarted
-from .header import HEADER_SIZE, unpack_header, unwrap_all
+from .errors import FailureReason
+from .giving_up import GivingUp
+from .header import unwrap_all
 from .identity import HINT_BITS
 from .introducing import Answer, Introducing
 from .lateness import Lateness
@@ -38,10 +33,7 @@ from .messages import (
     Acknowledged,
     Confirmed,
     Datagrams,
-    Dropped,
     Expired,
-    Failed,
-    Flush,
     Forgotten,
     Grant,
     Left,
@@ -51,12 +43,12 @@ from .messages import (
     Revive,
     Sent,
 )
-from .notes import Note, resent, which
+from .notes import confirmed as noted
+from .notes import resent
 from .numbering import WINDOW
-from .packages import OutPackage
+from .peer import Peer, Phase
 from .policy import ResendPolicy
 from .runs import MAX_RUN
-from .unconfirmed import Recovery
 
 __all__ = ["MEMORY", "Redelivery"]
 
@@ -68,35 +60,7 @@ NOT_TAKEN = 32
 """Packages that are sent again at most because the peer did not know whose they are."""
 
 
-class _Phase(Enum):
-    ACTIVE = auto()
-    FAILING = auto()
-    """Given up; waiting for `Numbering` to hand over the backlog."""
-    FAILED = auto()
-    """Reported; what was given up waits for a `Revive`."""
-
-
-@dataclass(slots=True)
-class _Peer:
-    life: int
-    heard: float
-    """When its last control datagram arrived, or else when it was first sent to."""
-    sent: float
-    """When anything was last sent to it."""
-    recovery: Recovery
-    room: Room
-    phase: _Phase = _Phase.ACTIVE
-    reason: FailureReason = FailureReason.SILENT
-    look_at: float = inf
-    """When the next timer goes off."""
-    listening: bool = False
-    """A timeout is due, but perhaps not everything is handled that has arrived."""
-    introducing: Introducing | None = None
-    """Who knows the numbering; None if it is not introduced."""
-    resent: int = 0
-
-
-class Redelivery:
+class Redelivery(GivingUp):
     """Keeps unconfirmed packages and sends them again.
 
     Args:
@@ -120,8 +84,6 @@ class Redelivery:
         strange: how many confirmations were ignored so far because they are about another numbering.
     """
 
-    notes: list[Note] | None = None
-
     def __init__(
         self,
         policy: ResendPolicy,
@@ -133,31 +95,21 @@ class Redelivery:
         identity: int | None = None,
         lateness: bool = False,
     ) -> None:
-        self.to_usender: list[Grant | Failed | Expired | Acknowledged | Restarted] = []
+        super().__init__(memory)
         self.to_dsender: list[Datagrams] = []
         self.to_dreceiver: list[Listen] = []
-        self.failures: list[PeerFailed] = []
-        self.flushed: list[object] = []
         self.resent = 0
         self.lost = 0
-        self.pending = 0
         self.strange = 0
         self._identity = identity
         self._policy = policy
         self._random = random
         self._controller = controller
         self._window = window
-        self._memory = memory
-        self._peers: dict[Address, _Peer] = {}
-        self._timers: list[tuple[float, int, Address, _Peer]] = []
+        self._timers: list[tuple[float, int, Address, Peer]] = []
         """A heap of (time, serial, target, peer)."""
-        self._ageing: Ageing[tuple[Address, _Peer]] = Ageing()
         self._serial = 0
-        self._lateness: Lateness[tuple[Address, _Peer]] | None = Lateness() if lateness else None
-        self._flushes: list[Flush] = []
-        self._backlog_ended = False
-        self._give_up_at: float | None = None
-        self._given_up = False
+        self._lateness: Lateness[tuple[Address, Peer]] | None = Lateness() if lateness else None
 
     # What Numbering tells.
 
@@ -202,13 +154,12 @@ class Redelivery:
             unknown = message.datagrams[max(0, peer.recovery.next - message.first) :]
             if unknown:
                 peer.recovery.sent(message.first + len(message.datagrams) - len(unknown), unknown, message.time)
-                self.pending += 0 if peer.phase is _Phase.FAILED else len(unknown)
+                self.pending += 0 if peer.phase is Phase.FAILED else len(unknown)
         peer.life = message.life
-        if peer.phase is _Phase.FAILED:
-            peer.phase = _Phase.ACTIVE
+        if peer.phase is Phase.FAILED:
+            peer.phase = Phase.ACTIVE
             self.pending += len(peer.recovery.unconfirmed)
         self._fail(message.target, peer, FailureReason.POISONED)
-        self._set_timer(message.target, peer)
 
     def revive(self, revive: Revive, now: float) -> None:
         """Send again what was given up, then grant room for new packages."""
@@ -217,7 +168,7 @@ class Redelivery:
             self.to_usender.append(Expired(revive.target, revive.life, revive.next))
             return
         peer.life = revive.life
-        peer.phase = _Phase.ACTIVE
+        peer.phase = Phase.ACTIVE
         peer.room.close(peer.recovery.next, revive.before)
         self.pending += len(peer.recovery.unconfirmed)
         self._note("peer:revived", target=revive.target, pending=len(peer.recovery.unconfirmed))
@@ -227,41 +178,6 @@ class Redelivery:
         if self._given_up:
             self._fail(revive.target, peer, FailureReason.CLOSED)
         self._set_timer(revive.target, peer)
-
-    def dropped(self, dropped: Dropped) -> None:
-        """Report a failed peer, now that its backlog is known."""
-        peer = self._peers.get(dropped.target)
-        if peer is not None and peer.phase is _Phase.FAILING and peer.life == dropped.life:
-            self._report(dropped.target, peer, dropped.packages)
-        else:
-            self._report_packages(dropped.target, FailureReason.SILENT, dropped.packages)
-
-    def forgotten(self, forgotten: Forgotten) -> None:
-        """Report what is pending for a target and forget it."""
-        peer = self._peers.pop(forgotten.target, None)
-        if peer is None:
-            self._report_packages(forgotten.target, forgotten.reason, forgotten.packages)
-            return
-        if peer.phase is _Phase.ACTIVE or forgotten.reason is FailureReason.RESTARTED:
-            peer.reason = forgotten.reason
-        self._report(forgotten.target, peer, forgotten.packages)
-
-    def flush(self, flush: Flush) -> None:
-        """Put `flush.token` into `flushed` as soon as everything below the marks is settled."""
-        self._flushes.append(flush)
-        self._check_flushes()
-
-    def backlog_ended(self) -> None:
-        """Note that no message of `Numbering` will come any more."""
-        self._backlog_ended = True
-        for target, peer in self._peers.items():
-            if peer.phase is _Phase.FAILING:
-                self._report(target, peer, [])
-
-    def give_up_at(self, deadline: float) -> None:
-        """Fail every peer that has something pending at `deadline`, and at once whatever comes after it."""
-        if self._give_up_at is None or deadline < self._give_up_at:
-            self._give_up_at = deadline
 
     # What the network tells.
 
@@ -282,21 +198,25 @@ class Redelivery:
         news, round_trip = recovery.confirmed(numbers, now)
         if news:
             peer.room.controller.confirmed(news, in_flight, round_trip, now)
-        if fresh:
-            self._note_confirmed(confirmed.source, peer, fresh, round_trip, window)
-        if peer.phase is not _Phase.FAILED:
+        if self.notes is not None and fresh:
+            self.notes += noted(confirmed.source, fresh, round_trip, recovery.round_trip)
+            if peer.room.controller.window != window:
+                window, in_flight = peer.room.controller.window, recovery.in_flight
+                self._note("recovery:window_updated", target=confirmed.source, window=window, in_flight=in_flight)
+        if peer.phase is not Phase.FAILED:
             self.pending -= before - len(unconfirmed)
         self._grant(confirmed.source, peer, now)
-        self._check_flushes()
+        if self._flushes:
+            self._check_flushes()
         self._set_timer(confirmed.source, peer)
 
-    def _judge(self, confirmed: Confirmed, peer: _Peer, known: Introducing, numbers: Sequence[int]) -> bool:
+    def _judge(self, confirmed: Confirmed, peer: Peer, known: Introducing, numbers: Sequence[int]) -> bool:
         """Tell whether a confirmation is about the present numbering; learn from it who is there."""
         target, awaited = confirmed.source, peer.recovery.unconfirmed
         answer = known.confirmed(confirmed.echo, awaited=any(number in awaited for number in numbers))
         if answer is Answer.ACKNOWLEDGED:
             self.to_usender.append(Acknowledged(target, known.series, known.hint, known.by or 0))
-            if not numbers and peer.phase is _Phase.ACTIVE:
+            if not numbers and peer.phase is Phase.ACTIVE:
                 # It takes nothing that was sent with our own hint, or all of that was lost.
                 self._send_not_taken(target, peer, confirmed.time)
         elif answer is Answer.STRANGER:
@@ -314,12 +234,12 @@ class Redelivery:
         answer = peer.introducing.refused(refused)
         if answer is Answer.STRANGER:
             self._begin_anew(target, peer, peer.introducing)
-        elif answer is Answer.LOST and peer.phase is _Phase.ACTIVE:
+        elif answer is Answer.LOST and peer.phase is Phase.ACTIVE:
             peer.heard = max(peer.heard, now)
             self._send_not_taken(target, peer, now)
             self._set_timer(target, peer)
 
-    def _begin_anew(self, target: Address, peer: _Peer, known: Introducing) -> None:
+    def _begin_anew(self, target: Address, peer: Peer, known: Introducing) -> None:
         """Have a new numbering begun: who is there now knows nothing of this one."""
         reason = FailureReason.FORGOTTEN if known.stranger == known.by else FailureReason.RESTARTED
         if self._backlog_ended:
@@ -344,10 +264,7 @@ class Redelivery:
     def tick(self, now: float) -> None:
         """Do what is due: send again, grant, give up, forget."""
         if self._give_up_at is not None and now >= self._give_up_at and not self._given_up:
-            self._given_up = True
-            for target, peer in self._peers.items():
-                if peer.recovery.unconfirmed:
-                    self._fail(target, peer, FailureReason.CLOSED)
+            self._fail_all()
         for target, peer in self._lateness.answered(now) if self._lateness is not None else ():
             peer.listening = False
             if self._peers.get(target) is peer:
@@ -361,34 +278,20 @@ class Redelivery:
             heapq.heappop(timers)
         self._ageing.collect(now, lambda known: self._forget(*known, now))
 
-    def _forget(self, target: Address, peer: _Peer, now: float) -> float | None:
-        """Forget a peer with nothing pending if it is time; return when to try again."""
-        if self._peers.get(target) is not peer:
-            return None
-        forget_at = max(peer.heard, peer.sent) + self._memory
-        if now < forget_at:
-            return forget_at
-        if peer.phase is _Phase.FAILING or (peer.phase is _Phase.ACTIVE and peer.recovery.unconfirmed):
-            return now + self._memory
-        del self._peers[target]
-        self._note("peer:forgotten", target=target, trigger="silence")
-        self.to_usender.append(Expired(target, peer.life, peer.recovery.next))
-        return None
-
-    def _look(self, target: Address, peer: _Peer, now: float) -> None:
+    def _look(self, target: Address, peer: Peer, now: float) -> None:
         """Do what is due for one peer."""
         peer.look_at = inf
-        if peer.phase is not _Phase.ACTIVE:
+        if peer.phase is not Phase.ACTIVE:
             return
         if peer.recovery.unconfirmed:
-            if now >= self._silent_at(peer):
+            if now >= peer.silent_at(self._policy.silence):
                 self._fail(target, peer, FailureReason.SILENT)
             else:
                 self._recover(target, peer, now)
         self._grant(target, peer, now)
         self._set_timer(target, peer)
 
-    def _recover(self, target: Address, peer: _Peer, now: float) -> None:
+    def _recover(self, target: Address, peer: Peer, now: float) -> None:
         recovery, late, heard = peer.recovery, self._lateness, now
         if late is not None:
             overdue, heard = recovery.overdue(now), late.heard
@@ -407,38 +310,18 @@ class Redelivery:
             peer.room.controller.lost(recovery.lost - lost, now)
         self._send_again(target, peer, numbers, now, recovery.triggers)
 
-    def _silent_at(self, peer: _Peer) -> float:
-        """Return when a peer that stays silent will have failed."""
-        return max(peer.heard, peer.recovery.oldest_sent) + self._policy.silence
-
-    def _set_timer(self, target: Address, peer: _Peer) -> None:
+    def _set_timer(self, target: Address, peer: Peer) -> None:
         """See to it that a timer goes off when something is due for the peer; one too early does no harm."""
-        if peer.phase is not _Phase.ACTIVE:
+        if peer.phase is not Phase.ACTIVE:
             return
         time = peer.room.opens_at
         recovery = peer.recovery.deadline(timeouts=not peer.listening)
         if recovery is not None:
-            time = min(time, recovery, self._silent_at(peer))
+            time = min(time, recovery, peer.silent_at(self._policy.silence))
         if time < peer.look_at:
             peer.look_at = time
             self._serial += 1
             heapq.heappush(self._timers, (time, self._serial, target, peer))
-
-    def peers(self) -> list[tuple[Address, dict[str, Any]]]:
-        """Return what is known of each target. May be called from another thread."""
-        return [
-            (
-                address,
-                {
-                    "resent": peer.resent,
-                    "lost": peer.recovery.lost,
-                    "rtt": peer.recovery.round_trip.smoothed,
-                    "window": peer.room.controller.window,
-                    "in_flight": len(peer.recovery.unconfirmed),
-                },
-            )
-            for address, peer in list(self._peers.items())
-        ]
 
     def renew(self, address: Address | None, now: float) -> None:
         """Make anew what is known of a peer, or of all if None, because handling it crashes again and again.
@@ -454,35 +337,12 @@ class Redelivery:
                 peer.recovery.take_over(old.recovery, now)
                 peer.phase, peer.reason, peer.introducing = old.phase, old.reason, old.introducing
                 self._fail(target, peer, FailureReason.POISONED)
-        pending = (peer for peer in self._peers.values() if peer.phase is not _Phase.FAILED)
-        self.pending = sum(len(peer.recovery.unconfirmed) for peer in pending)
+        self.pending = sum(peer.pending for peer in self._peers.values())
 
     # Inner steps.
 
-    def _note(self, event: str, **fields: Any) -> None:
-        if self.notes is not None:
-            self.notes.append((event, fields))
-
-    def _note_confirmed(
-        self, target: Address, peer: _Peer, numbers: list[int], round_trip: float | None, window: float
-    ) -> None:
-        known, now = peer.recovery.round_trip, peer.room.controller.window
-        measured = {} if round_trip is None else {"rtt": round_trip}
-        self._note("recovery:package_confirmed", target=target, **which(numbers), **measured)
-        if round_trip is not None and known.smoothed is not None:
-            self._note(
-                "recovery:rtt_updated",
-                target=target,
-                latest=round_trip,
-                smoothed=known.smoothed,
-                minimum=known.minimum,
-                timeout=known.timeout,
-            )
-        if now != window:
-            self._note("recovery:window_updated", target=target, window=now, in_flight=peer.recovery.in_flight)
-
-    def _meet(self, target: Address, life: int, first: int, now: float, by: Sent | Revive | None = None) -> _Peer:
-        peer = _Peer(
+    def _meet(self, target: Address, life: int, first: int, now: float, by: Sent | Revive | None = None) -> Peer:
+        peer = Peer(
             life,
             heard=now,
             sent=now,
@@ -495,12 +355,12 @@ class Redelivery:
         self._ageing.add((target, peer), now + self._memory)
         return peer
 
-    def _send_not_taken(self, target: Address, peer: _Peer, now: float) -> None:
+    def _send_not_taken(self, target: Address, peer: Peer, now: float) -> None:
         numbers = peer.recovery.not_taken(NOT_TAKEN, now)
         self._send_again(target, peer, numbers, now, [("refused", len(numbers))])
 
     def _send_again(
-        self, target: Address, peer: _Peer, numbers: list[int], now: float, triggers: Sequence[tuple[str, int]]
+        self, target: Address, peer: Peer, numbers: list[int], now: float, triggers: Sequence[tuple[str, int]]
     ) -> None:
         if not numbers:
             return
@@ -518,60 +378,11 @@ class Redelivery:
         self.resent += len(numbers)
         peer.resent += len(numbers)
 
-    def _grant(self, target: Address, peer: _Peer, now: float) -> None:
+    def _grant(self, target: Address, peer: Peer, now: float) -> None:
         """Grant more room when Numbering may soon be waiting for it."""
         recovery, room = peer.recovery, peer.room
-        if peer.phase is _Phase.ACTIVE and room.more(recovery.oldest, recovery.next, recovery.in_flight, now):
+        if peer.phase is Phase.ACTIVE and room.more(recovery.oldest, recovery.next, recovery.in_flight, now):
             last = self.to_usender[-1] if self.to_usender else None
             if type(last) is Grant and last.target == target:
                 self.to_usender.pop()  # the latest grant says it all
             self.to_usender.append(Grant(target, peer.life, room.limit, room.budget))
-
-    def _fail(self, target: Address, peer: _Peer, reason: FailureReason) -> None:
-        if peer.phase is not _Phase.ACTIVE:
-            return
-        peer.phase = _Phase.FAILING
-        peer.reason = reason
-        if self._backlog_ended:
-            self._report(target, peer, [])
-        else:
-            self.to_usender.append(Failed(target, peer.life))
-
-    def _report(self, target: Address, peer: _Peer, backlog: list[OutPackage]) -> None:
-        unconfirmed, reported = peer.recovery.unconfirmed, peer.recovery.reported
-        if peer.phase is not _Phase.FAILED:
-            self.pending -= len(unconfirmed)
-        peer.phase = _Phase.FAILED
-        packages: list[OutPackage] = []
-        numbers = [number for number in sorted(unconfirmed | peer.recovery.held) if number not in reported]
-        if numbers:
-            self._note("package:given_up", target=target, **which(numbers), trigger=peer.reason.value)
-        for number, datagram in sorted((unconfirmed | peer.recovery.held).items()):
-            if number not in reported:
-                reported[number] = None
-                reliability, peers, _ = unpack_header(datagram)
-                packages.append(OutPackage(datagram[HEADER_SIZE:], reliability, peers, target))
-        self._report_packages(target, peer.reason, packages + backlog)
-        self._check_flushes()
-
-    def _report_packages(self, target: Address, reason: FailureReason, packages: list[OutPackage]) -> None:
-        if reason is FailureReason.RESTARTED:
-            self.failures.append(PeerRestarted(target, packages))
-        elif packages:
-            self.failures.append(PeerFailed(target, reason, packages))
-
-    def _check_flushes(self) -> None:
-        if not self._flushes:
-            return
-        waiting: list[Flush] = []
-        for flush in self._flushes:
-            marks = {target: mark for target, mark in flush.marks.items() if not self._settled(target, *mark)}
-            if marks:
-                waiting.append(Flush(marks, flush.token))
-            else:
-                self.flushed.append(flush.token)
-        self._flushes = waiting
-
-    def _settled(self, target: Address, life: int, mark: int) -> bool:
-        peer = self._peers.get(target)
-        return peer is None or peer.life != life or peer.phase is _Phase.FAILED or peer.recovery.oldest >= mark

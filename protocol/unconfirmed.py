@@ -227,6 +227,12 @@ class Recovery:
             How many bytes it was news of; the numbers among them that were sent only once, and the records of the others.
         """
         unconfirmed, copies = self.unconfirmed, self._copies
+        if not copies and self._are_oldest(numbers):
+            take = unconfirmed.pop
+            news = sum(map(len, [take(number) for number in numbers]))
+            self.in_flight -= news
+            self._advance()
+            return news, list(numbers), []
         news, once, again, oldest = 0, list[int](), list[Copies](), self.oldest
         for number in numbers:
             datagram = unconfirmed.pop(number, None)
@@ -245,6 +251,15 @@ class Recovery:
             self.in_flight -= news
             self._advance()
         return news, once, again
+
+    def _are_oldest(self, numbers: Sequence[int]) -> bool:
+        """Tell whether these are the oldest unconfirmed numbers, in order, with none left out: what is nearly always confirmed together."""
+        return (
+            len(numbers) > 1
+            and numbers[0] == self.oldest
+            and numbers[-1] - numbers[0] == len(numbers) - 1
+            and list(islice(self.unconfirmed, len(numbers))) == list(numbers)
+        )
 
     def _advance(self) -> None:
         """Find the lowest unconfirmed number, and forget what only mattered below it."""

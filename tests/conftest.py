@@ -5,6 +5,11 @@ from __future__ import annotations
 import gc
 
 import pytest
+from hypothesis import settings
+
+# No test asserts a time, so hypothesis must not either.
+settings.register_profile("packhorse", deadline=None)
+settings.load_profile("packhorse")
 
 pytest_plugins = ["packhorse.testing.pytest_plugin"]
 

@@ -3,6 +3,8 @@
 The rules:
 
 - whoever sends and whoever receives is a process of its own, made of one that has imported packhorse already;
+- where two processes are measured, each has a CPU of its own, unless `--no-pin` is given: whether the system moves them about decides more
+  than what they do, for everybody who is compared;
 - what is compared runs in turns, round after round, since the machine drifts; a figure is the median of the rounds, and a
   ratio the median of the ratios within each round;
 - a table opens with the machine and the date.
@@ -22,7 +24,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 __all__ = [
     "PATIENCE",
@@ -42,13 +44,28 @@ PATIENCE = 120.0
 """Seconds without a word of a process after which the bench gives up."""
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
+CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["packhorse", "asyncio"])
 
 
-def parser(description: str | None, *, rounds: int | None = 3) -> argparse.ArgumentParser:
-    """Return a parser with the option that benches share: how many rounds, if they run in rounds."""
+class _Pinning(argparse.Action):
+    """Whether processes are pinned to CPUs, and which are."""
+
+    on = False
+    running: ClassVar[list[int | None]] = []
+    """Where each process runs, of those that do."""
+
+    def __call__(self, *_: object) -> None:
+        _Pinning.on = False
+
+
+def parser(description: str | None, *, rounds: int | None = 3, pin: bool = False) -> argparse.ArgumentParser:
+    """Return a parser with the options that benches share: how many rounds, if they run in rounds, and where processes run."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    _Pinning.on = pin and len(CPUS) > 1
+    if _Pinning.on:
+        made.add_argument("--no-pin", action=_Pinning, nargs=0, help="let the system move the processes between CPUs")
     if rounds is not None:
         made.add_argument("--rounds", type=int, default=rounds, help="that the medians are of (default %(default)s)")
     return made
@@ -57,7 +74,7 @@ def parser(description: str | None, *, rounds: int | None = 3) -> argparse.Argum
 def machine() -> str:
     """Say when and where this runs."""
     versions = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
-    return f"{time.strftime('%Y-%m-%d')}, {versions}"
+    return f"{time.strftime('%Y-%m-%d')}, {versions}{', each process on a CPU of its own' if _Pinning.on else ''}"
 
 
 class Table:
@@ -120,17 +137,27 @@ class Rounds:
         table.end()
 
 
+def _run(place: int | None, work: Callable[..., None], *arguments: Any) -> None:
+    if place is not None:
+        os.sched_setaffinity(0, {place})
+    work(*arguments)
+
+
 @contextmanager
 def process(work: Callable[..., None], *arguments: Any) -> Generator[Connection]:
     """Run `work(pipe, *arguments)` in a process of its own, and give the other end of the pipe."""
     here, there = CONTEXT.Pipe()
-    child = CONTEXT.Process(target=work, args=(there, *arguments), daemon=True)
+    free = [cpu for cpu in CPUS if cpu not in _Pinning.running]
+    place = free[0] if _Pinning.on and free else None
+    child = CONTEXT.Process(target=_run, args=(place, work, there, *arguments), daemon=True)
     child.start()
+    _Pinning.running.append(place)
     there.close()
     try:
         yield here
     finally:
         here.close()
+        _Pinning.running.remove(place)
         child.join(10.0)
         if child.is_alive():
             child.kill()

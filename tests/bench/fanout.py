@@ -66,7 +66,7 @@ def measure(reliability: Reliability | None, peers: int, count: int, size: int) 
 
 def main() -> None:
     """Print the table."""
-    options = parser(__doc__)
+    options = parser(__doc__, pin=True)
     options.add_argument("--peers", type=int, default=50, help="how many receive (default %(default)s)")
     options.add_argument("--packages", type=int, default=100_000, help="packages in all (default %(default)s)")
     options.add_argument("--size", type=int, default=64, help="bytes of data (default %(default)s)")

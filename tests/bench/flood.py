@@ -44,7 +44,7 @@ def measure(contender: Contender, data: list[bytes], count: int) -> dict[str, fl
 
 def main() -> None:
     """Print the tables."""
-    options = parser(__doc__)
+    options = parser(__doc__, pin=True)
     options.add_argument("--packages", type=int, default=200_000, help="packages per figure (default %(default)s)")
     options.add_argument(
         "--sizes", nargs="+", default=["64", "504", "20-108"], help="bytes of data, or a range (default 64 504 20-108)"

@@ -162,7 +162,7 @@ def _stacks(pipe: Connection, number: int, count: int, pause: Pause) -> None:
 
 def main() -> None:
     """Print the tables."""
-    options = parser(__doc__)
+    options = parser(__doc__, pin=True)
     options.add_argument("--peers", type=int, nargs="+", default=[1, 100, 10_000], help="default 1 100 10 000")
     options.add_argument("--packages", type=int, default=50_000, help="packages per figure (default %(default)s)")
     options.add_argument("--rate", type=float, default=10_000, help="packages a second (default %(default)s)")

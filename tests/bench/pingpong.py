@@ -23,7 +23,7 @@ def measure(contender: Contender, size: int, count: int) -> dict[str, float]:
 
 def main() -> None:
     """Print the table."""
-    options = parser(__doc__)
+    options = parser(__doc__, pin=True)
     options.add_argument("--packages", type=int, default=20_000, help="round trips per figure (default %(default)s)")
     options.add_argument("--sizes", type=int, nargs="+", default=[64], help="bytes of data (default 64)")
     given = options.parse_args()

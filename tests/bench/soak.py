@@ -217,7 +217,7 @@ def paced_table(reliability: Reliability, count: int, rate: float, size: int, ro
 
 def main() -> None:
     """Print the tables."""
-    options = parser(__doc__, rounds=1)
+    options = parser(__doc__, rounds=1, pin=True)
     options.add_argument("--minutes", type=float, default=10.0, help="how long (default %(default)s)")
     options.add_argument("--share", type=float, default=0.8, help="of the peak (default %(default)s)")
     options.add_argument("--peak", type=int, default=200_000, help="packages that tell the peak (default %(default)s)")

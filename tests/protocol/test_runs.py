@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packhorse.protocol import InPackage, OutPackage, Peers, Reliability
-from packhorse.protocol.header import HEADER_SIZE, ID_MASK, ids_of_run, pack_header, unwrap, unwrap_all
+from packhorse.protocol.header import HEADER_SIZE, ID_MASK, count_up, ids_of_run, pack_header, unwrap, unwrap_all
 from packhorse.protocol.messages import Grant, Received
 from packhorse.protocol.numbering import Numbering
 from packhorse.protocol.receiving import Receiving
@@ -113,6 +113,24 @@ def test_the_ids_of_a_run_are_read_together_as_one_by_one(ids: list[int], size: 
     datagrams = [datagram(wire_id, bytes(size)) for wire_id in ids]
     datagrams[-1] = datagrams[-1][: HEADER_SIZE + min(size, last)]
     assert list(ids_of_run(b"".join(datagrams), HEADER_SIZE + size)) == ids
+
+
+@given(
+    st.integers(0, ID_MASK) | st.integers(0xF0, 0x110) | st.integers(0xFFF0, 0x10010),
+    st.integers(1, 300),
+    st.integers(0, 5),
+    st.none() | st.tuples(st.integers(0, 299), st.integers(0, ID_MASK)),
+)
+def test_ids_that_count_up_are_known_by_their_bytes(
+    first: int, count: int, size: int, other: tuple[int, int] | None
+) -> None:
+    ids = [first + place & ID_MASK for place in range(count)]
+    if other is not None and other[0] < count:
+        ids[other[0]] = other[1]
+    run = b"".join(pack_header(Reliability.UNORDERED, Peers.PLAYERS, one) + bytes(size) for one in ids)
+    expected = ids == list(range(first, first + count))
+    assert count_up(run, HEADER_SIZE + size, count, first) == expected
+    assert not count_up(run, HEADER_SIZE + size, count, first + 1 & ID_MASK)
 
 
 def test_a_run_of_received_packages_is_handed_over_whole() -> None:

@@ -12,8 +12,8 @@ import random
 from typing import TYPE_CHECKING
 
 from packhorse import ConfirmPolicy, OutPackage, Peers, Reliability, ResendPolicy
-from packhorse.protocol.numbering import _Target
 from packhorse.protocol.sources import Source
+from packhorse.protocol.target import Target
 from packhorse.testing import Link, Simulation
 
 from .promises import check
@@ -73,7 +73,7 @@ class Scenario:
             for other in self.peers:
                 if one is not other:
                     one.numbering._lives += 1
-                    one.numbering._targets[other.address] = _Target(one.numbering._lives, first, first + self.window)
+                    one.numbering._targets[other.address] = Target(one.numbering._lives, first, first + self.window)
                     other.receiving._sources[one.address] = Source(0.0, next=first)
 
     def _schedule(self) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from packhorse import Address, ConfirmPolicy, OutPackage, Peers, Reliability
-from packhorse.protocol.numbering import _Target
 from packhorse.protocol.sources import Source
+from packhorse.protocol.target import Target
 from packhorse.testing import Link, SimulatedPeer, Simulation
 
 from .promises import check
@@ -51,7 +51,7 @@ class Exchange:
     def start_at(self, first: int) -> None:
         """Begin as if `first` packages had been sent before, in every direction."""
         for one, other in self.pairs:
-            one.numbering._targets[other.address] = _Target(0, first, first + self.window)
+            one.numbering._targets[other.address] = Target(0, first, first + self.window)
             other.receiving._sources[one.address] = Source(0.0, first)
             other.receiving._sources._recent.add(one.address, 0.0)
             self.send(one, other, Reliability.UNORDERED)

@@ -1,0 +1,138 @@
+"""What is kept of one target, for `numbering`: how far its numbers go, and what waits for one.
+
+The rules:
+
+- there is room for a package while its number is below `limit` and its bytes are within `budget`; both come from `Redelivery`;
+- what waits leaves in the order it came: with a number, or dropped since its lifetime has passed, or given up with the rest;
+- a target at rest takes little memory: there may be thousands of them. So an empty backlog is shared by all that have none;
+- the backlog is looked at when the next of its packages expires. A look is not taken back when that package leaves: it finds nothing.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, islice
+from math import inf
+from typing import Final
+
+from .congestion import INITIAL
+from .header import HEADER_SIZE, ID_MASK
+from .identity import ATTEMPT_BITS, choose_hint
+from .packages import OutPackage
+
+__all__ = ["NOTHING", "Target"]
+
+MAX_SERIES: Final = ID_MASK >> ATTEMPT_BITS
+"""Numberings of a stack before their series begin anew."""
+
+NOTHING: Final[deque[tuple[OutPackage, float]]] = deque(maxlen=0)
+"""The backlog of every target that has none: an empty deque of its own would take 600 bytes."""
+
+
+@dataclass(slots=True)
+class Target:
+    """One target.
+
+    Attributes:
+        life: of the numbering; see `messages`.
+        next: the number that its next package gets.
+        limit: numbers below this may be given.
+        total: bytes sent in reliable datagrams.
+        budget: bytes that may have been sent.
+        backlog: packages that wait, and when each expires.
+        left: how many packages have left the backlog, whichever way.
+        asleep: the peer failed and nothing was sent to it since.
+        looks: when the backlog will be looked at for expired packages; the next time last.
+        series: of the numbering; 0 if it is not introduced.
+        hint: what packages carry.
+        base: what their ids are ahead of their numbers.
+        acknowledged: the peer knows the numbering.
+        peer: the mark of the peer's life that the numbering is for, if that is known.
+    """
+
+    life: int
+    next: int
+    limit: int
+    total: int = 0
+    budget: int = INITIAL
+    backlog: deque[tuple[OutPackage, float]] = field(default_factory=lambda: NOTHING)
+    left: int = 0
+    asleep: bool = False
+    looks: list[float] = field(default_factory=list[float])
+    series: int = 0
+    hint: int = 0
+    base: int = 0
+    acknowledged: bool = False
+    peer: int | None = None
+
+    @staticmethod
+    def begin(life: int, window: int, peer: int | None, identity: int | None, now: float) -> Target:
+        """Return a target whose numbering begins; it is not introduced if our `identity` is None."""
+        target = Target(life, next=0, limit=window, peer=peer)
+        if identity is not None:
+            target.series = (1 + (life - 1) % MAX_SERIES) << ATTEMPT_BITS
+            target.hint = choose_hint(identity, target.series, now)
+        return target
+
+    def room(self, run: Sequence[OutPackage]) -> int:
+        """Return for how many of these packages, from the first on, there is room."""
+        count = min(len(run), self.limit - self.next)
+        left = self.budget - self.total - HEADER_SIZE * count
+        if count <= 0 or sum([len(package.data) for package in run[:count]]) <= left:
+            return max(0, count)
+        ends = list(accumulate([HEADER_SIZE + len(package.data) for package in run]))
+        return min(count, bisect_right(ends, self.budget - self.total))
+
+    def fitting(self, most: int) -> list[OutPackage]:
+        """Return the packages at the head of the backlog, at most so many, for which there is room; an eager one by itself."""
+        run: list[OutPackage] = []
+        left = self.budget - self.total
+        for package, _ in islice(self.backlog, max(0, min(most, self.limit - self.next))):
+            left -= HEADER_SIZE + len(package.data)
+            if left < 0 or (package.eager > 1 and run):
+                break
+            run.append(package)
+            if package.eager > 1:
+                break
+        return run
+
+    def look_at(self, expires: float) -> bool:
+        """Note that there should be a look at that time; return False if there will be one no later anyway."""
+        if self.looks and self.looks[-1] <= expires:
+            return False
+        self.looks.append(expires)
+        return True
+
+    def looked(self, now: float) -> None:
+        """Note that the looks up to now are over."""
+        while self.looks and self.looks[-1] <= now:
+            self.looks.pop()
+
+    def expire(self, now: float) -> list[OutPackage]:
+        """Take out what has waited for too long."""
+        expired = [package for package, expires in self.backlog if expires <= now]
+        if expired:
+            self.backlog = deque(item for item in self.backlog if item[1] > now)
+        self.left += len(expired)
+        return expired
+
+    def soonest(self) -> float:
+        """Return when the first package that waits expires; infinity if none does."""
+        return min((expires for _, expires in self.backlog), default=inf)
+
+    def give_up(self) -> list[OutPackage]:
+        """Take out everything that waits."""
+        packages = [package for package, _ in self.backlog]
+        self.backlog = NOTHING
+        self.left += len(packages)
+        return packages
+
+    def renewed(self) -> Target:
+        """Return a target with nothing but what is needed to go on where this one was; what waits has left."""
+        fresh = Target(self.life, self.next, self.limit, self.total, self.budget, asleep=self.asleep)
+        fresh.series, fresh.hint, fresh.base, fresh.peer = self.series, self.hint, self.base, self.peer
+        fresh.left = self.left + len(self.backlog)
+        return fresh
