@@ -266,7 +266,7 @@ def test_usender_tells_resender_of_each_run_and_gives_it_to_dsender(usender: Ben
     datagrams = [datagram(0, data=b"0"), datagram(1, data=b"1")]
     (sent,) = usender.out("resender")
     assert (sent.target, sent.first, sent.datagrams, sent.time) == (THERE, 0, datagrams, clock.now())
-    assert usender.out("dsender") == [Datagrams(THERE, datagrams)]
+    assert usender.out("dsender") == [Datagrams(THERE, datagrams, mark=1)]
     assert usender.extras["admission"].waiting(THERE) == 0
 
 
