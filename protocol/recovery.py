@@ -12,6 +12,9 @@ The rules of `MeasuredRecovery`, after RFC 8985 (RACK) and RFC 6298:
 - if nothing tells of a loss, the packages sent longest ago are sent again after RTO. As long as still nothing is confirmed,
   two of them are sent as *probes*, at intervals that double up to `longest_wait`; what a probe's confirmation says of
   the rest is the first rule;
+- a confirmation of a package that had timed out may be that of its first copy: then the peer was only slow, and those of the others follow. So
+  what it says of others is judged a quarter of a round trip later, unless one comes of a package that was sent once, before the copy. When
+  confirmations come again after a timeout, everything has RTO from then on;
 - where more than 2 % are lost, what was lost once is sent again in two copies a few milliseconds apart. That costs no more
   bandwidth than the loss rate, and spares most packages that are lost twice a second round trip.
 """
@@ -68,6 +71,7 @@ class MeasuredRecovery(Recovery):
         "_order",
         "_probed_at",
         "_real_losses",
+        "_resumed",
         "_twins",
         "loss_rate",
         "tolerance",
@@ -88,6 +92,8 @@ class MeasuredRecovery(Recovery):
         self._doubt_until = inf
         self._backoff = 0
         self._probed_at = 0.0
+        self._resumed = -inf
+        """When something was confirmed again after a timeout."""
         self._twins: list[tuple[float, int, int]]
         """A heap of (time, number, round serial) of copies to send."""
         self._real_losses = 0
@@ -108,7 +114,8 @@ class MeasuredRecovery(Recovery):
             sample = max(0.0, now - measured)
             self.round_trip.sample(sample)
         if news:
-            self._backoff = 0
+            if self._backoff:
+                self._backoff, self._resumed = 0, now
             self.loss_rate *= (1 - 1 / LOSS_MEMORY) ** (len(once) + len(again))
         certain, doubtful = self._arrived(once, again, now)
         if not self.unconfirmed:
@@ -119,7 +126,7 @@ class MeasuredRecovery(Recovery):
             if self._judge_at is None or self._judge_at > judge_at:
                 self._judge_at = judge_at
         self._newest = max(self._newest, certain)
-        if not self.unconfirmed or (once and certain < self._doubt):
+        if not self.unconfirmed or (once and certain < max(self._doubt, doubtful)):
             self._doubt, self._doubt_until = 0, inf  # those sent before do arrive
         elif doubtful > self._newest:
             self._doubt = max(self._doubt, doubtful)
@@ -282,17 +289,17 @@ class MeasuredRecovery(Recovery):
     def _timeout_at(self, oldest: Run) -> float:
         timeout = self.round_trip.timeout
         if self._backoff == 0:
-            return oldest.time + timeout
+            return max(oldest.time, self._resumed) + timeout
         return self._probed_at + min(
             timeout * 2.0 ** min(self._backoff, MAX_DOUBLINGS), max(timeout, self._longest_wait)
         )
 
     def _time_out(self, now: float, heard: float, numbers: list[int]) -> None:
         """Send again what was sent longest ago."""
-        wait = 0.0 if self._backoff else self.round_trip.timeout
+        latest = heard if self._backoff else heard - self.round_trip.timeout
         for _ in range(PROBES if self._backoff else FIRST_RESENDS):
             oldest = self._oldest()
-            if oldest is None or oldest.time == now or oldest.time + wait > heard or oldest.leaves_by > now:
+            if oldest is None or oldest.time == now or oldest.time > latest or oldest.leaves_by > now:
                 break
             number = self._take_oldest(oldest)
             self._again(number, now).doubtful = True
