@@ -13,8 +13,8 @@ The rules of `MeasuredRecovery`, after RFC 8985 (RACK) and RFC 6298:
   two of them are sent as *probes*, at intervals that double up to `longest_wait`; what a probe's confirmation says of
   the rest is the first rule;
 - a confirmation of a package that had timed out may be that of its first copy: then the peer was only slow, and those of the others follow. So
-  what it says of others is judged a quarter of a round trip later, unless one comes of a package that was sent once, before the copy. When
-  confirmations come again after a timeout, everything has RTO from then on;
+  what it says of others is judged when none has come for a quarter of a round trip. When confirmations come again after a timeout, everything has
+  RTO from then on;
 - where more than 2 % are lost, what was lost once is sent again in two copies a few milliseconds apart. That costs no more
   bandwidth than the loss rate, and spares most packages that are lost twice a second round trip.
 """
@@ -126,11 +126,11 @@ class MeasuredRecovery(Recovery):
             if self._judge_at is None or self._judge_at > judge_at:
                 self._judge_at = judge_at
         self._newest = max(self._newest, certain)
-        if not self.unconfirmed or (once and certain < max(self._doubt, doubtful)):
-            self._doubt, self._doubt_until = 0, inf  # those sent before do arrive
-        elif doubtful > self._newest:
-            self._doubt = max(self._doubt, doubtful)
-            self._doubt_until = min(self._doubt_until, now + max(SETTLE, DOUBT * (self.round_trip.smoothed or 0.0)))
+        self._doubt = max(self._doubt, doubtful)
+        if not self.unconfirmed or self._doubt <= self._newest:
+            self._doubt, self._doubt_until = 0, inf
+        elif doubtful or once:
+            self._doubt_until = now + max(SETTLE, DOUBT * (self.round_trip.smoothed or 0.0))
         return news, sample
 
     def _arrived(self, once: Sequence[int], again: Sequence[Copies], now: float) -> tuple[int, int]:
