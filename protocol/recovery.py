@@ -13,7 +13,7 @@ The rules of `MeasuredRecovery`, after RFC 8985 (RACK) and RFC 6298:
   two of them are sent as *probes*, at intervals that double up to `longest_wait`; what a probe's confirmation says of
   the rest is the first rule;
 - a confirmation of a package that had timed out may be that of its first copy: then the peer was only slow, and those of the others follow. So
-  what it says of others is judged when none has come for a quarter of a round trip. When confirmations come again after a timeout, everything has
+  what it says of others is judged when none has come for a quarter of a round trip. When confirmations come again after a timeout, everything that was sent once has
   RTO from then on;
 - where more than 2 % are lost, what was lost once is sent again in two copies a few milliseconds apart. That costs no more
   bandwidth than the loss rate, and spares most packages that are lost twice a second round trip.
@@ -121,7 +121,7 @@ class MeasuredRecovery(Recovery):
         if not self.unconfirmed:
             self._judge_at = None
             self._rest()
-        elif certain > self._newest:
+        elif max(certain, doubtful) > self._newest:
             judge_at = now + SETTLE if len(numbers) >= MAX_CONFIRMED else now
             if self._judge_at is None or self._judge_at > judge_at:
                 self._judge_at = judge_at
@@ -273,10 +273,14 @@ class MeasuredRecovery(Recovery):
         self._judge_at = None
         patience = (self.round_trip.smoothed or 0.0) * 9 / 8 + SETTLE
         lost: list[int] = []
-        while (run := self._oldest()) is not None and run.serial < self._newest:
+        while (run := self._oldest()) is not None:
+            # What was sent again itself would have been confirmed before what came later, by whichever copy.
+            newest = max(self._newest, self._doubt) if run.number in self._copies else self._newest
+            if run.serial >= newest:
+                break
             if run.leaves_by > now:
                 break  # what has overtaken it was an older copy's confirmation
-            if run.serial + self.tolerance > self._newest and now < run.time + patience:
+            if run.serial + self.tolerance > newest and now < run.time + patience:
                 self._judge_at = run.time + patience
                 break
             lost.append(self._take_oldest(run))
@@ -289,17 +293,21 @@ class MeasuredRecovery(Recovery):
     def _timeout_at(self, oldest: Run) -> float:
         timeout = self.round_trip.timeout
         if self._backoff == 0:
-            return max(oldest.time, self._resumed) + timeout
+            return self._waits_since(oldest) + timeout
         return self._probed_at + min(
             timeout * 2.0 ** min(self._backoff, MAX_DOUBLINGS), max(timeout, self._longest_wait)
         )
+
+    def _waits_since(self, run: Run) -> float:
+        """Return since when the first copy of a run waits for its confirmation."""
+        return run.time if run.number in self._copies else max(run.time, self._resumed)
 
     def _time_out(self, now: float, heard: float, numbers: list[int]) -> None:
         """Send again what was sent longest ago."""
         latest = heard if self._backoff else heard - self.round_trip.timeout
         for _ in range(PROBES if self._backoff else FIRST_RESENDS):
             oldest = self._oldest()
-            if oldest is None or oldest.time == now or oldest.time > latest or oldest.leaves_by > now:
+            if oldest is None or oldest.time == now or oldest.leaves_by > now or self._waits_since(oldest) > latest:
                 break
             number = self._take_oldest(oldest)
             self._again(number, now).doubtful = True
