@@ -82,15 +82,16 @@ def answering(pipe: Connection, most: int) -> None:
                     while len(batch) < most:
                         batch.append(some.recvmsg(2048, 64))
                 last = time.monotonic()
-                arrived += len(batch)
-                _confirm(some, batch)
+                arrived += _confirm(some, batch)
 
 
-def _confirm(peers: socket.socket, batch: list[Any]) -> None:
+def _confirm(peers: socket.socket, batch: list[Any]) -> int:
+    """Confirm what is reliable; return how many packages there are. The rest introduces them."""
     for (source, ancillary), ids in _ids(batch).items():
         at = [(socket.IPPROTO_IP, IP_PKTINFO, ancillary)]
         for start in range(0, len(ids), 3 * LARGEST):
             peers.sendmsg([CONTROL, ids[start : start + 3 * LARGEST]], at, 0, source)
+    return sum([one[0][0] < CONTROL[0] for one in batch])
 
 
 def _ids(batch: list[Any]) -> dict[tuple[Any, bytes], bytearray]:
