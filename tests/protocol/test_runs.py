@@ -76,7 +76,7 @@ def test_packages_sent_in_runs_get_what_they_get_one_by_one(packages: list[OutPa
 @given(
     st.lists(
         st.one_of(
-            st.tuples(st.sampled_from([A, B])),
+            st.sampled_from([A, B]),
             st.builds(Grant, target=st.sampled_from([A, B]), life=st.just(1), limit=LIMITS, budget=st.just(0)),
             st.just("anything else"),
         ),
@@ -84,8 +84,8 @@ def test_packages_sent_in_runs_get_what_they_get_one_by_one(packages: list[OutPa
     )
 )
 def test_targets_are_brought_together_and_each_keeps_its_order(drawn: list[Any]) -> None:
-    items = [
-        OutPackage(place.to_bytes(2, "big"), UNORDERED, Peers.PLAYERS, one[0]) if isinstance(one, tuple) else one
+    items: list[Any] = [
+        OutPackage(place.to_bytes(2, "big"), UNORDERED, Peers.PLAYERS, one) if one in (A, B) else one
         for place, one in enumerate(drawn)
     ]
     ordered = by_target(items)
