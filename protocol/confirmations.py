@@ -4,7 +4,8 @@ The rules (protocol/README.md has them in full):
 
 - ids are confirmed in the order in which their packages came, each as often as its package came;
 - a source's ids go out together: `ConfirmPolicy.delay` after the oldest, sooner when there are `count` of them or when
-  one is urgent;
+  one is urgent. Those of other sources that would be due within a fifth of the delay go with them: a thread that is woken for each of
+  many sources would cost more than everything else;
 - what was confirmed within the last `ConfirmPolicy.repeat` seconds is confirmed once more in spare room, up to 32 ids behind the
   fresh ones: so the loss of a control datagram seldom makes a sender send again;
 - at most `max_peers` wait, and as many are remembered; with one more the oldest is confirmed at once, or no longer remembered;
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Confirmations"]
 
+
+TOGETHER: Final = 1 / 5
+"""Share of the delay by which ids go out early with those of another source."""
 
 REPEATED: Final = 32
 """Ids that are confirmed again in spare room, at most."""
@@ -111,11 +115,13 @@ class Confirmations:
         for source in self._due:
             self._confirm(source, now)
         self._due.clear()
-        while self._waiting:
-            source, waiting = next(iter(self._waiting.items()))
-            if now < waiting.since + self._policy.delay:
-                return
-            self._confirm(source, now)
+        deadline = self.deadline()
+        if deadline is None or now < deadline:
+            return
+        soon = now + self._policy.delay * TOGETHER
+        while deadline is not None and deadline <= soon:
+            self._confirm(next(iter(self._waiting)), now)
+            deadline = self.deadline()
 
     def confirm_all(self, now: float) -> None:
         """Confirm everything without waiting."""

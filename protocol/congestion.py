@@ -81,6 +81,10 @@ SMOOTHING: Final = 4
 PATH_MEMORY: Final = 30.0
 """Seconds for which the smallest round trip counts."""
 
+_NEVER: Final = -inf
+_FIRST_WINDOW: Final = float(INITIAL)
+"""Shared by all peers: each would have numbers of its own otherwise, and there may be thousands."""
+
 
 class Controller(Protocol):
     """Decides how much may be under way. Sizes in bytes, times in seconds."""
@@ -126,7 +130,7 @@ class DelayController:
     )
 
     def __init__(self) -> None:
-        self.window = float(INITIAL)
+        self.window = _FIRST_WINDOW
         self._starting = True
         self._smoothed = 0.0
         self._smallest: list[tuple[float, float]] = []
@@ -134,15 +138,15 @@ class DelayController:
         self._delay = 0.0
         """Queueing delay as a share of what is noise."""
         self._delayed_since = inf
-        self._shrunk_at = -inf
-        self._round_began = -inf
+        self._shrunk_at = _NEVER
+        self._round_began = _NEVER
         self._lost = 0
         """Packages lost since then."""
         self._draining: _Drain | None = None
-        self._look_at = -inf
-        self._lossy_until = -inf
+        self._look_at = _NEVER
+        self._lossy_until = _NEVER
         self._used = False
-        self._heard_at = self._outage_ended = -inf
+        self._heard_at = self._outage_ended = _NEVER
 
     @property
     def rate(self) -> float:
@@ -294,7 +298,7 @@ class Room:
         self.total = 0
         self.opens_at = inf
         self._window = window
-        self._paced_until = -inf
+        self._paced_until = _NEVER
 
     def close(self, following: int, total: int) -> None:
         """Leave no room beyond the numbers and bytes that were used."""

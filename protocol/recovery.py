@@ -92,7 +92,7 @@ class MeasuredRecovery(Recovery):
         self._doubt_until = inf
         self._backoff = 0
         self._probed_at = 0.0
-        self._resumed = -inf
+        self._resumed = 0.0
         """When something was confirmed again after a timeout."""
         self._twins: list[tuple[float, int, int]]
         """A heap of (time, number, round serial) of copies to send."""
@@ -116,7 +116,8 @@ class MeasuredRecovery(Recovery):
         if news:
             if self._backoff:
                 self._backoff, self._resumed = 0, now
-            self.loss_rate *= (1 - 1 / LOSS_MEMORY) ** (len(once) + len(again))
+            # Nothing stays the very same nothing, which idle peers share.
+            self.loss_rate = self.loss_rate and self.loss_rate * (1 - 1 / LOSS_MEMORY) ** (len(once) + len(again))
         certain, doubtful = self._arrived(once, again, now)
         if not self.unconfirmed:
             self._judge_at = None

@@ -61,7 +61,7 @@ class Target:
     backlog: deque[tuple[OutPackage, float]] = field(default_factory=lambda: NOTHING)
     left: int = 0
     asleep: bool = False
-    looks: list[float] = field(default_factory=list[float])
+    looks: tuple[float, ...] = ()
     series: int = 0
     hint: int = 0
     base: int = 0
@@ -103,13 +103,13 @@ class Target:
         """Note that there should be a look at that time; return False if there will be one no later anyway."""
         if self.looks and self.looks[-1] <= expires:
             return False
-        self.looks.append(expires)
+        self.looks += (expires,)
         return True
 
     def looked(self, now: float) -> None:
         """Note that the looks up to now are over."""
         while self.looks and self.looks[-1] <= now:
-            self.looks.pop()
+            self.looks = self.looks[:-1]
 
     def expire(self, now: float) -> list[OutPackage]:
         """Take out what has waited for too long."""

@@ -57,6 +57,17 @@ def test_each_source_has_its_own_delay() -> None:
     assert [run.target for run in confirmations.to_dsender] == [A, B]
 
 
+def test_sources_that_are_due_shortly_after_another_go_with_it() -> None:
+    confirmations = Confirmations(ConfirmPolicy(delay=0.005))
+    for place, source in enumerate((A, B, ("127.0.0.1", 3), ("127.0.0.1", 4))):
+        _add(confirmations, [place], 10.0 + place * 0.0005, source=source)
+    confirmations.tick(10.0049)
+    assert confirmations.to_dsender == []
+    confirmations.tick(10.005)
+    assert [run.target for run in confirmations.to_dsender] == [A, B, ("127.0.0.1", 3)]
+    assert confirmations.deadline() == pytest.approx(10.0065)
+
+
 def test_enough_ids_go_out_without_waiting() -> None:
     confirmations = Confirmations(ConfirmPolicy(count=3))
     _add(confirmations, [0, 1], 10.0)
