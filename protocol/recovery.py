@@ -164,8 +164,8 @@ class MeasuredRecovery(Recovery):
         if self._judge_at is not None and now >= self._judge_at:
             self._judge(now, numbers)
         overtaken = len(numbers)
-        oldest = self._oldest()
-        if oldest is not None and heard >= self._timeout_at(oldest):
+        late_at = self._late_at(now)
+        if late_at is not None and late_at <= heard:
             again = "probe" if self._backoff else "timeout"
             self._time_out(now, heard, numbers)
             late = len(numbers) - overtaken
@@ -187,13 +187,8 @@ class MeasuredRecovery(Recovery):
         return numbers
 
     def overdue(self, now: float) -> float | None:
-        """Return since when a timeout is due; what has not left yet begins to wait anew, since it cannot be sent before now."""
-        oldest = self._oldest()
-        if oldest is None:
-            return None
-        if oldest.leaves_by > now:
-            oldest.time = max(oldest.time, now)
-        at = min(self._timeout_at(oldest), self._doubt_until)
+        """Return since when a timeout is due, or a doubt ends; see `Recovery.overdue`."""
+        at = min(inf if (late_at := self._late_at(now)) is None else late_at, self._doubt_until)
         return at if at <= now else None
 
     def deadline(self, *, timeouts: bool = True) -> float | None:
@@ -290,6 +285,15 @@ class MeasuredRecovery(Recovery):
         self.lost += len(lost)
         self.loss_rate += (1.0 - self.loss_rate) * min(1.0, len(lost) / LOSS_MEMORY)
         numbers += lost
+
+    def _late_at(self, now: float) -> float | None:
+        """Return when the next timeout is; what has not left yet begins to wait anew, since it cannot be sent before now."""
+        oldest = self._oldest()
+        if oldest is None:
+            return None
+        if oldest.leaves_by > now:
+            oldest.time = max(oldest.time, now)
+        return self._timeout_at(oldest)
 
     def _timeout_at(self, oldest: Run) -> float:
         timeout = self.round_trip.timeout

@@ -271,11 +271,16 @@ class Redelivery(GivingUp):
                 self._look(target, peer, now)
         timers = self._timers
         while timers and timers[0][0] <= now:
-            time, _, target, peer = timers[0]
+            timer = timers[0]
+            time, _, target, peer = timer
             if self._peers.get(target) is peer and time == peer.look_at:
                 self._look(target, peer, now)
-            # Removed only now, so that a crash loses no timer; those added meanwhile are not before it.
-            heapq.heappop(timers)
+            # Removed only now, so that a crash loses no timer; it may be no longer the first.
+            if timers[0] is timer:
+                heapq.heappop(timers)
+            else:
+                timers.remove(timer)
+                heapq.heapify(timers)
         self._ageing.collect(now, lambda known: self._forget(*known, now))
 
     def _look(self, target: Address, peer: Peer, now: float) -> None:
@@ -294,12 +299,12 @@ class Redelivery(GivingUp):
     def _recover(self, target: Address, peer: Peer, now: float) -> None:
         recovery, late, heard = peer.recovery, self._lateness, now
         if late is not None:
-            overdue, heard = recovery.overdue(now), late.heard
-            if overdue is not None and overdue > heard and not peer.listening:
-                peer.listening = True
-                self.to_dreceiver += late.ask((target, peer), now)
+            heard = late.heard
         lost = recovery.lost
         numbers = recovery.due(now, heard)
+        if late is not None and not peer.listening and recovery.overdue(now) is not None:
+            peer.listening = True
+            self.to_dreceiver += late.ask((target, peer), now)
         for number in numbers:
             copies = recovery.copies(number)
             if self._policy.exhausted(copies.copies - 1, now - copies.first_sent):
