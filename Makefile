@@ -22,10 +22,11 @@ demo: $(VENV)/installed ## send a file through a lossy link between two processe
 test: $(VENV)/installed ## run the tests; make test ARGS=tests/protocol for some of them
 	$(BIN)/python -m pytest $(ARGS)
 
-fuzz: $(VENV)/installed ## look for input that does harm; make fuzz ARGS=-max_total_time=600
+fuzz: $(VENV)/installed ## look for input that does harm, a minute per target; make fuzz ARGS=-max_total_time=3600
 	$(BIN)/pip install -q --group fuzz
-	cd $(VENV) && bin/python ../tests/fuzz/fuzz_messages.py -runs=100000 $(ARGS)
-	cd $(VENV) && bin/python ../tests/fuzz/fuzz_datagrams.py -runs=10000 $(ARGS)
+	$(BIN)/python -m tests.fuzz.fuzz stream $(or $(ARGS),-max_total_time=60)
+	$(BIN)/python -m tests.fuzz.fuzz sequences $(or $(ARGS),-max_total_time=60)
+	$(BIN)/python -m tests.fuzz.fuzz messages $(or $(ARGS),-max_total_time=60)
 
 faults: $(VENV)/installed ## kill every node in every way; make faults ARGS='--kills 10000' for a random killer
 	$(BIN)/python -m tests.faults.matrix $(ARGS)
@@ -54,4 +55,4 @@ ci: ## do what CI does, on a clean copy of the last commit
 	.ci/run
 
 clean: ## remove what can be made again
-	rm -rf .venv .venv-dev build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-dev build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz

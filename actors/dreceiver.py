@@ -107,6 +107,8 @@ class DReceiver(Node[None]):
         """Read the socket; tell whether it is empty."""
         # After a sleep what came is handed on at once, unless it is one of many; under load it pays to collect.
         for _ in range(RECEIVES):
+            if self._inbox.sealed:
+                return None  # it hung, and was left behind: what comes is for its successor
             try:
                 received = self._transport.receive()
             except OSError as error:

@@ -147,7 +147,9 @@ class Inbox:
             if batch.begun:
                 self.handled = batch.begun - 1
                 self.poisoned = batch.items[batch.begun - 1]
-            self.mailbox.put_front(batch.items[batch.begun :])
+            rest = batch.items[batch.begun :]
+            del batch.items[batch.begun :]  # an incarnation that hung, and wakes up, handles no more of them
+            self.mailbox.put_front(rest)
 
     def handle_here(self) -> bool:
         """Handle what waits in the calling thread, if the node's own sleeps and nothing but data waits.

@@ -34,7 +34,11 @@ _REMEMBERED: Final = 4096
 
 
 class Transport(Parking, Protocol):
-    """A socket that sends and receives datagrams. One thread sends, another receives."""
+    """A socket that sends and receives datagrams. One thread sends, another receives.
+
+    A thread that was left behind, because it hung, may wake up beside the one that has taken its place: neither may get what the
+    other has received.
+    """
 
     @property
     def address(self) -> Address:
@@ -104,7 +108,8 @@ class UdpTransport:
         self._readable = True
         self._waited = False
         self._closed = False
-        self._buffer = memoryview(bytearray(LONGEST))
+        self._buffers = [memoryview(bytearray(LONGEST))]
+        """Those that no receive is using."""
         self._sources: dict[Any, Address] = {}
         self._mapped: dict[Address, Any] = {}
         self.overflowed = 0
@@ -167,10 +172,17 @@ class UdpTransport:
     def receive(self) -> tuple[Address, int, bytes] | None:
         """Return what came next; see `Transport.receive`."""
         try:
-            count, ancillary, flags, raw = self._receive((self._buffer,), ANCILLARY)
+            buffer = self._buffers.pop()
+        except IndexError:  # whoever was left behind here, because it hung, may wake up beside its successor
+            buffer = memoryview(bytearray(LONGEST))
+        try:
+            count, ancillary, flags, raw = self._receive((buffer,), ANCILLARY)
+            data = bytes(buffer[:count])
         except BlockingIOError:
             self._readable = False
             return None
+        finally:
+            self._buffers.append(buffer)
         if self._waited:
             # Probably there is nothing more; if there is, `park` returns at once.
             self._waited = self._readable = False
@@ -184,7 +196,7 @@ class UdpTransport:
         if source is None:
             source = self._canonical(raw)
             _remember(self._sources, raw, source)
-        return source, size or count, bytes(self._buffer[:count])
+        return source, size or count, data
 
     def ready(self) -> bool:
         """Tell whether there may be datagrams."""

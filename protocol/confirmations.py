@@ -11,7 +11,7 @@ The rules (protocol/README.md has them in full):
 - at most `max_peers` wait, and as many are remembered; with one more the oldest is confirmed at once, or no longer remembered;
 - ids of different numberings of a source, which their *echo* tells, never share a datagram (see `identity`). An introduction is
   acknowledged by an echo alone if no ids come along;
-- a control datagram holds 168 ids. More are cut from the newest end, so that the newest datagram goes first, as in
+- a control datagram holds 168 ids, one less with an echo. More are cut from the newest end, so that the newest datagram goes first, as in
   the original.
 """
 
@@ -131,9 +131,10 @@ class Confirmations:
 
     def _confirm(self, source: Address, now: float) -> None:
         ids, echo = self._waiting[source].ids, self._waiting[source].echo
-        pieces = [ids[max(0, end - MAX_CONFIRMED) : end] for end in range(len(ids), 0, -MAX_CONFIRMED)] or [ids]
+        most = MAX_CONFIRMED - 1 if echo else MAX_CONFIRMED
+        pieces = [ids[max(0, end - most) : end] for end in range(len(ids), 0, -most)] or [ids]
         if self._policy.repeat and ids:
-            pieces[-1] = pieces[-1] + self._repeat(source, echo, ids, MAX_CONFIRMED - len(pieces[-1]), now)
+            pieces[-1] = pieces[-1] + self._repeat(source, echo, ids, most - len(pieces[-1]), now)
         self.to_dsender.append(Datagrams(source, [pack_confirmation(piece, echo) for piece in pieces]))
         self.confirmed += len(ids)
         if self.notes is not None and ids:

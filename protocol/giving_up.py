@@ -47,7 +47,9 @@ class GivingUp:
         self.pending = 0
         self._memory = memory
         self._peers: dict[Address, Peer] = {}
-        self._ageing: Ageing[tuple[Address, Peer]] = Ageing()
+        self._ageing: Ageing[Address] = Ageing()
+        self._aged: set[Address] = set()
+        """What is in there: a target once, however often its numbering begins anew."""
         self._flushes: list[Flush] = []
         self._backlog_ended = False
         self._give_up_at: float | None = None
@@ -129,9 +131,17 @@ class GivingUp:
         elif packages:
             self.failures.append(PeerFailed(target, reason, packages))
 
-    def _forget(self, target: Address, peer: Peer, now: float) -> float | None:
+    def _forget_later(self, target: Address, now: float) -> None:
+        """Look at a new peer when it may be forgotten."""
+        if target not in self._aged:
+            self._aged.add(target)
+            self._ageing.add(target, now + self._memory)
+
+    def _forget(self, target: Address, now: float) -> float | None:
         """Forget a peer with nothing pending if it is time; return when to try again."""
-        if self._peers.get(target) is not peer:
+        peer = self._peers.get(target)
+        if peer is None:
+            self._aged.discard(target)
             return None
         forget_at = max(peer.heard, peer.sent) + self._memory
         if now < forget_at:
@@ -139,6 +149,7 @@ class GivingUp:
         if peer.phase is Phase.FAILING or (peer.phase is Phase.ACTIVE and peer.recovery.unconfirmed):
             return now + self._memory
         del self._peers[target]
+        self._aged.discard(target)
         self._note("peer:forgotten", target=target, trigger="silence")
         self.to_usender.append(Expired(target, peer.life, peer.recovery.next))
         return None

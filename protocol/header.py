@@ -29,6 +29,7 @@ __all__ = [
     "MAX_DATAGRAM",
     "MAX_PAYLOAD",
     "REFUSAL",
+    "TAIL_SIZE",
     "Kind",
     "Peers",
     "Reliability",
@@ -49,6 +50,8 @@ MAX_DATAGRAM: Final = 508
 MAX_PAYLOAD: Final = MAX_DATAGRAM - HEADER_SIZE
 """Bytes of the largest payload: 504."""
 ID_SIZE: Final = 3
+TAIL_SIZE: Final = 2
+"""Bytes behind the ids of a control datagram, where it has any."""
 ID_MASK: Final = 0xFFFFFF
 HALF_CIRCLE: Final = 0x800000
 MAX_CONFIRMED: Final = MAX_PAYLOAD // ID_SIZE
@@ -125,13 +128,15 @@ def unpack_header(datagram: bytes) -> tuple[Reliability, Peers, int]:
 def pack_confirmation(ids: Sequence[int], echo: int = 0) -> bytes:
     """Make one control datagram that confirms at most `MAX_CONFIRMED` ids; with none it says only "I live".
 
-    For `echo` see `identity`; originals send 0 and ignore it.
+    For `echo` see `identity`; originals send 0. Its low 24 bits go into the header and the rest behind the ids, where originals ignore it
+    too: with an echo there is room for one id less.
     """
     wide = _WIDE[len(ids)].pack(*ids)
     narrow = bytearray(ID_SIZE * len(ids))
     for place in range(ID_SIZE):
         narrow[place::ID_SIZE] = wide[place + 1 :: 4]
-    return (CONTROL << 24 | echo).to_bytes(HEADER_SIZE, "big") + narrow
+    header = (CONTROL << 24 | echo & ID_MASK).to_bytes(HEADER_SIZE, "big")
+    return header + narrow + (echo >> 24).to_bytes(TAIL_SIZE, "big") if echo else header + narrow
 
 
 def unpack_confirmation(datagram: bytes) -> list[int]:

@@ -4,12 +4,16 @@ The rules (protocol/README.md has them in full):
 
 - every stack has a random 64-bit *identity* for its life, and every numbering that it begins has a number of its own, its *series*, whose low
   four bits count the introductions that answer a refusal;
-- an *introduction* goes ahead of the first packages of a numbering and says both, and the hint below. The receiver answers with an *echo* in its
-  confirmations: whose numbering they confirm, which life of the receiver does so, and the *hint* that packages should carry from then on;
+- an *introduction* goes ahead of the first packages of a numbering and says both, the hint below, and a *checksum* of each of these packages. The
+  receiver answers with an *echo* in its confirmations: whose numbering they confirm, which life of the receiver does so, and the *hint* that packages
+  should carry from then on;
 - a package's hint is the low four bits of its flags: 0 is no hint (an original), 8 to 15 the sender's choice until it has seen an echo, 1 to 7
   the receiver's, which differs from those of older lives. With the receiver's hint ids are counted from a *base* that differs between lives;
+- with the sender's hint only packages are taken whose checksum was in an introduction: those of other lives may have the same hint and id;
+- where a source was known by another life, or sent what nobody knows, only the receiver's hint is taken, since a dead life never learns it;
 - a package whose hint is unknown is not taken, and *refused*: its sender introduces itself, or begins a new numbering;
-- where a source was known by another life, or sent what nobody knows, only the receiver's hint is taken.
+- a numbering of which packages were taken is not begun a second time. When it is introduced again, after it was forgotten or another took its place, the
+  answer is its old echo: its sender uses the hint in it, is refused, and begins another numbering.
 
 Originals ignore the bits of hint and echo, and drop introductions and refusals.
 """
@@ -20,14 +24,16 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
-from .header import HEADER_SIZE, ID_MASK, INTRODUCTION, REFUSAL
+from .header import HEADER_SIZE, ID_MASK, ID_SIZE, INTRODUCTION, REFUSAL, TAIL_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "NOBODY",
+    "VOUCHED",
     "Acquaintance",
     "Verdict",
     "base_of",
@@ -35,6 +41,7 @@ __all__ = [
     "introduction",
     "make_identity",
     "mark_of",
+    "mark_of_numbering",
     "pack_echo",
     "read_echo",
     "read_introduction",
@@ -45,18 +52,23 @@ __all__ = [
 HINT_BITS: Final = 0x0F
 IDENTITY_BITS: Final = 64
 INTRODUCTION_SIZE: Final = HEADER_SIZE + IDENTITY_BITS // 8 + 1
+CHECKSUM_SIZE: Final = 4
+VOUCHED: Final = 64
+"""Packages whose checksums go into one introduction, at most."""
+EXPECTED: Final = 256
+"""Checksums of packages that may still come, per source, at most."""
 CHOSEN: Final = 8
 """The least hint that a sender chooses by itself."""
 ASSIGNED: Final = 7
 """The highest hint that a receiver assigns."""
 MARK_BITS: Final = 10
 MARK: Final = (1 << MARK_BITS) - 1
+TAIL_BITS: Final = 8 * TAIL_SIZE
+"""Bits of the mark of a numbering beyond those of a stack."""
 LATE: Final = 60.0
 """Seconds for which packages of older lives may come late."""
 FORMER: Final = 4
 """Former identities that are remembered per source, so that their late introductions are known for what they are."""
-CHOSEN_FOR: Final = 1.0
-"""Seconds after an introduction in which packages with the sender's own hint are taken."""
 ATTEMPT_BITS: Final = 4
 MAX_ATTEMPT: Final = (1 << ATTEMPT_BITS) - 1
 SLOT: Final = 0.25
@@ -78,9 +90,14 @@ def choose_hint(identity: int, series: int, now: float) -> int:
     return CHOSEN + (int(now / SLOT) + (series >> ATTEMPT_BITS) + (identity >> IDENTITY_BITS - 3)) % 8
 
 
-def mark_of(identity: int, series: int = 0) -> int:
-    """Return what an echo says of a numbering, or of a stack (series 0)."""
-    return (identity + (series >> ATTEMPT_BITS)) & MARK
+def mark_of(identity: int) -> int:
+    """Return what an echo says of who sends it."""
+    return identity & MARK
+
+
+def mark_of_numbering(identity: int, series: int) -> int:
+    """Return what an echo says of the numbering that it is about."""
+    return identity + (series >> ATTEMPT_BITS) & (1 << MARK_BITS + TAIL_BITS) - 1
 
 
 def base_of(identity: int, series: int, by: int) -> int:
@@ -97,18 +114,33 @@ def make_identity(random: Callable[[], float], serial: int) -> int:
     return (serial & 7) << bits | int(random() * 2**32) << 32 & (1 << bits) - 1 | int(random() * 2**32)
 
 
-def introduction(identity: int, series: int, chosen: int) -> bytes:
-    """Make an introduction; `chosen` is the hint of packages that are not acknowledged yet."""
-    header = INTRODUCTION << 24 | series
-    return header.to_bytes(HEADER_SIZE, "big") + identity.to_bytes(IDENTITY_BITS // 8, "big") + bytes([chosen])
+def checksum_of(package: bytes) -> bytes:
+    """Return what an introduction says of a package that follows it; `package` is the whole datagram."""
+    return crc32(package).to_bytes(CHECKSUM_SIZE, "big")
 
 
-def read_introduction(datagram: bytes) -> tuple[int, int, int] | None:
-    """Read identity, series and chosen hint; None if it is not an introduction, or not as long as one."""
-    if datagram[0] != INTRODUCTION or len(datagram) != INTRODUCTION_SIZE:
+def introduction(identity: int, series: int, chosen: int, packages: Sequence[bytes] = ()) -> bytes:
+    """Make an introduction.
+
+    Args:
+        identity: who we are.
+        series: which numbering.
+        chosen: the hint of its packages until it is acknowledged.
+        packages: datagrams that follow with this hint, at most `VOUCHED`.
+    """
+    header = (INTRODUCTION << 24 | series).to_bytes(HEADER_SIZE, "big")
+    who = identity.to_bytes(IDENTITY_BITS // 8, "big") + bytes([chosen])
+    return b"".join((header, who, *map(checksum_of, packages)))
+
+
+def read_introduction(datagram: bytes) -> tuple[int, int, int, bytes] | None:
+    """Read identity, series, chosen hint, and checksums back to back; None if it is not an introduction, or not as long as one."""
+    more = len(datagram) - INTRODUCTION_SIZE
+    if datagram[0] != INTRODUCTION or more < 0 or more % CHECKSUM_SIZE:
         return None
-    identity = int.from_bytes(datagram[HEADER_SIZE:-1], "big")
-    return identity, int.from_bytes(datagram[1:HEADER_SIZE], "big"), datagram[-1] & HINT_BITS
+    identity = int.from_bytes(datagram[HEADER_SIZE : INTRODUCTION_SIZE - 1], "big")
+    chosen = datagram[INTRODUCTION_SIZE - 1] & HINT_BITS
+    return identity, int.from_bytes(datagram[1:HEADER_SIZE], "big"), chosen, datagram[INTRODUCTION_SIZE:]
 
 
 def refusal(hint: int, by: int) -> bytes:
@@ -117,18 +149,25 @@ def refusal(hint: int, by: int) -> bytes:
 
 
 def pack_echo(hint: int, mark: int, by: int) -> int:
-    """Make an echo: the assigned hint, the mark of the numbering that is confirmed, and that of who confirms."""
-    return hint << 2 * MARK_BITS | mark << MARK_BITS | by
+    """Make an echo: the assigned hint, the mark of the numbering that is confirmed, and that of who confirms.
+
+    What of the mark has no room in the id bytes of a header, its high bits, travels as `header.pack_confirmation` says.
+    """
+    return mark >> MARK_BITS << 24 | hint << 2 * MARK_BITS | (mark & MARK) << MARK_BITS | by
 
 
 def read_echo(datagram: bytes) -> int:
     """Read the echo of a confirmation or a refusal; 0 if it has none."""
-    return int.from_bytes(datagram[1:HEADER_SIZE], "big")
+    echo = int.from_bytes(datagram[1:HEADER_SIZE], "big")
+    if echo and (len(datagram) - HEADER_SIZE) % ID_SIZE == TAIL_SIZE:
+        echo |= int.from_bytes(datagram[-TAIL_SIZE:], "big") << 24
+    return echo
 
 
 def unpack_echo(echo: int) -> tuple[int, int, int]:
     """Return hint, mark and by of an echo."""
-    return echo >> 2 * MARK_BITS, echo >> MARK_BITS & MARK, echo & MARK
+    mark = echo >> 24 << MARK_BITS | echo >> MARK_BITS & MARK
+    return echo >> 2 * MARK_BITS & HINT_BITS, mark, echo & MARK
 
 
 class Verdict(Enum):
@@ -138,6 +177,8 @@ class Verdict(Enum):
     """Of the numbering that is known."""
     LATE = auto()
     """Of one that is over."""
+    TAKEN = auto()
+    """Of one that is over, and of which packages were taken; see `Acquaintance.ended`."""
     BEGINS = auto()
     """Of a new numbering, by one who was known or by one who comes for the first time."""
     RESTARTED = auto()
@@ -154,24 +195,31 @@ class Acquaintance:
         series: of its numbering.
         takes_chosen: whether packages with the sender's own hint may be taken.
         last: the hint that was assigned last; to begin with any, but another one in each of our own lives.
+        ended: the hint of the numbering that was just introduced, if the verdict was `TAKEN`.
     """
 
     hint: int = 0
     identity: int | None = None
     series: int = 0
     last: int = 1
+    ended: int = 0
     takes_chosen: bool = False
+    _taken: int = 0
+    """The hint of the last numbering if it is over and packages of it were taken, else 0."""
     _chosen: int = NONE_TAKEN
     """The sender's own hint."""
-    _chosen_until: float = -inf
+    _expected: bytes = b""
+    """Checksums of packages with that hint which may be taken, back to back, the latest last."""
     _stale: dict[int, float] = field(default_factory=dict[int, float])
     """Hints that we assigned to older numberings, or did not know, and when that ended or happened."""
     _strange_at: float = -inf
     """When packages of another life than the present one were last heard of."""
-    _former: dict[int, int] = field(default_factory=dict[int, int])
-    """The last series of former identities."""
+    _former: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
+    """The last series of former identities, and the hint of its numbering if packages of it were taken, else 0."""
 
-    def introduced(self, identity: int, series: int, chosen: int, now: float, *, seen: bool) -> Verdict:
+    def introduced(
+        self, identity: int, series: int, chosen: int, now: float, *, seen: bool, checksums: bytes = b""
+    ) -> Verdict:
         """Judge an introduction, and assign a hint if a new numbering begins.
 
         Args:
@@ -179,37 +227,40 @@ class Acquaintance:
             series: which numbering.
             chosen: the hint of its packages until it is acknowledged.
             now: the time in seconds.
-            seen: whether packages of the source were taken before.
+            seen: whether packages of the present numbering were taken.
+            checksums: of the packages with the chosen hint that follow.
         """
-        ahead = (
-            series - (self.series if identity == self.identity else self._former.get(identity, series - 1)) & ID_MASK
-        )
-        if identity == self.identity and self.hint > 0 and series >> ATTEMPT_BITS == self.series >> ATTEMPT_BITS:
+        known, taken = self.series, self._taken
+        if identity != self.identity:
+            known, taken = self._former.get(identity, (series - 1, 0))
+        same = series >> ATTEMPT_BITS == known >> ATTEMPT_BITS
+        if identity == self.identity and self.hint > 0 and same:
             self.series = max(self.series, series)
-            self._chosen_until = now + CHOSEN_FOR
+            self._expect(checksums)
             return Verdict.KNOWN
+        if same and taken:
+            self.ended = taken
+            return Verdict.TAKEN
+        ahead = series - known & ID_MASK
         if ahead > ID_MASK // 2 or (not ahead and identity != self.identity):
             return Verdict.LATE
         verdict = Verdict.BEGINS
         if (self.identity is not None and identity != self.identity) or (self.hint == 0 and seen):
             verdict = Verdict.RESTARTED
-        self.retire(now)
+        self.retire(now, seen=seen)
         if identity != self.identity:
             self._remember_former()
         self._former.pop(identity, None)
-        self.identity, self.series = identity, series
-        self._chosen, self._chosen_until = chosen, now + CHOSEN_FOR
+        self.identity, self.series, self._taken = identity, series, 0
+        self._chosen = chosen
         self.takes_chosen = now - self._strange_at >= LATE and chosen >= CHOSEN
+        self._expect(checksums)
         self.hint = self.last = self._next_hint(now)
         return verdict
 
-    def takes(self, hint: int, now: float) -> bool:
+    def takes(self, hint: int, datagram: bytes) -> bool:
         """Tell whether a package with this hint, which is not 0, belongs to the present numbering."""
-        if hint == self.hint:
-            # Whoever uses the assigned hint will not send anything with its own any more.
-            self.takes_chosen = False
-            return True
-        return self.takes_chosen and hint == self._chosen and now < self._chosen_until
+        return hint == self.hint or (self.takes_chosen and hint == self._chosen and self._is_expected(datagram))
 
     def refuses(self, hint: int, now: float) -> bool:
         """Tell whether the sender of a package that is not taken should be told so.
@@ -222,20 +273,38 @@ class Acquaintance:
         self._stale[hint] = now  # assigned to a later numbering, it would be hit by this refusal if that is late
         return True
 
-    def retire(self, now: float, *, plain: bool = False) -> None:
-        """End the present numbering; from now on packages are taken with no hint, or none at all."""
+    def retire(self, now: float, *, seen: bool, plain: bool = False) -> None:
+        """End the present numbering; from now on packages are taken with no hint, or none at all.
+
+        Args:
+            now: the time in seconds.
+            seen: whether packages of it were taken.
+            plain: whether packages without a hint are taken.
+        """
         if self.hint > 0:
             self._stale[self.hint] = self._strange_at = now
-        self.takes_chosen = False
-        self._chosen = NONE_TAKEN
+            self._taken = self.hint if seen else 0
+        self.takes_chosen, self._chosen, self._expected = False, NONE_TAKEN, b""
         self.hint = 0 if plain else NONE_TAKEN
         if plain and self.identity is not None:
             self._remember_former()
             self.identity = None
 
+    def _expect(self, checksums: bytes) -> None:
+        """Expect packages with these checksums."""
+        if self.takes_chosen and checksums not in self._expected:
+            self._expected = (self._expected + checksums)[-EXPECTED * CHECKSUM_SIZE :]
+
+    def _is_expected(self, datagram: bytes) -> bool:
+        checksum = checksum_of(datagram)
+        place = self._expected.find(checksum)
+        while place % CHECKSUM_SIZE and place > 0:  # it lies across two others
+            place = self._expected.find(checksum, place + 1)
+        return place >= 0
+
     def _remember_former(self) -> None:
         if self.identity is not None:
-            self._former[self.identity] = self.series
+            self._former[self.identity] = self.series, self._taken
         if len(self._former) > FORMER:
             del self._former[next(iter(self._former))]
 

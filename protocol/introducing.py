@@ -6,6 +6,7 @@ The rules:
   original does;
 - the target is a *stranger* when it cannot know this numbering: when it refuses a hint that it has assigned, echoes as another life than the
   one that acknowledged, or changes between having an identity and not having one;
+- until it is acknowledged, an introduction says which packages follow it, since the target takes no others with our own hint;
 - a refusal of our own hint says that the introduction was lost, or taken for a late one. It is answered by the next attempt, once per round trip.
 """
 
@@ -18,7 +19,17 @@ from typing import Final
 
 from .address import Address
 from .header import HEADER_SIZE, ID_MASK
-from .identity import ASSIGNED, HINT_BITS, MAX_ATTEMPT, NOBODY, base_of, introduction, mark_of, unpack_echo
+from .identity import (
+    ASSIGNED,
+    HINT_BITS,
+    MAX_ATTEMPT,
+    NOBODY,
+    VOUCHED,
+    base_of,
+    introduction,
+    mark_of_numbering,
+    unpack_echo,
+)
 from .messages import Refused
 
 __all__ = ["Answer", "Introducing", "Restarts"]
@@ -63,6 +74,8 @@ class Answer(Enum):
     """It is about this numbering."""
     ACKNOWLEDGED = auto()
     """The same, and the first of that kind."""
+    PLAIN = auto()
+    """The same, by one without an identity."""
     LATE = auto()
     """It is about another one, or old."""
     LOST = auto()
@@ -109,9 +122,9 @@ class Introducing:
             if self.by is not None and awaited:
                 self.stranger = NOBODY
                 return Answer.STRANGER
-            self._plain = self._plain or awaited
-            return Answer.OURS
-        if mark != mark_of(self.identity, self.series):
+            first, self._plain = awaited and not self._plain, self._plain or awaited
+            return Answer.PLAIN if first else Answer.OURS
+        if mark != mark_of_numbering(self.identity, self.series):
             return Answer.LATE
         if self._plain or (self.by is not None and (hint, by) != (self.hint, self.by)):
             self.stranger = by
@@ -136,12 +149,16 @@ class Introducing:
         self._attempt = min(self._attempt + 1, MAX_ATTEMPT)
         return Answer.LOST
 
-    def ahead(self, now: float) -> list[bytes]:
-        """Return what goes ahead of packages that are sent again."""
+    def ahead(self, now: float, packages: Sequence[bytes]) -> list[bytes]:
+        """Return what goes ahead of packages that are sent again; they carry the hint in use already."""
         if self._plain or self.by is not None:
             return []
         self.introduced_at = now
-        return [introduction(self.identity, self.series + self._attempt, self.hint)]
+        series = self.series + self._attempt
+        return [
+            introduction(self.identity, series, self.hint, packages[start : start + VOUCHED])
+            for start in range(0, len(packages), VOUCHED)
+        ]
 
     def with_hint(self, numbers: Sequence[int], datagrams: Sequence[bytes]) -> list[bytes]:
         """Return packages with the hint that is in use now, and with the ids that go with it."""

@@ -157,12 +157,15 @@ class Expired(msgspec.Struct, frozen=True):
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
-    """Redelivery -> Numbering: the target knows this numbering; from now on packages carry `hint`. `by` is the target's mark."""
+    """Redelivery -> Numbering: the target knows this numbering; from now on packages carry `hint`.
+
+    `by` is the target's mark, None if it has no identity, and will never know it.
+    """
 
     target: Address
     series: int
     hint: int
-    by: int
+    by: int | None
 
 
 class Restarted(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ from .ageing import Ageing
 from .congestion import BURST
 from .errors import FailureReason, PeerFailed, PeerRestarted
 from .header import CONTROL, ID_MASK
-from .identity import base_of, introduction
+from .identity import VOUCHED, base_of, introduction
 from .introducing import Restarts
 from .messages import (
     Acknowledged,
@@ -183,8 +183,10 @@ class Numbering:
         """Let packages carry the hint that the peer assigned."""
         target = self._targets.get(acknowledged.target)
         if target is not None and target.series == acknowledged.series:
-            target.hint, target.peer, target.acknowledged = acknowledged.hint, acknowledged.by, True
-            target.base = base_of(self._identity or 0, target.series, acknowledged.by)
+            target.hint, target.acknowledged = acknowledged.hint, True
+            if acknowledged.by is not None:
+                target.peer = acknowledged.by
+                target.base = base_of(self._identity or 0, target.series, acknowledged.by)
 
     def restarted(self, restarted: Restarted, now: float) -> None:
         """Give up a numbering that its peer knows nothing of; what waits for a number goes on in a new one.
@@ -352,10 +354,14 @@ class Numbering:
             self._marks += 1
             sent = Sent(address, target.life, number, datagrams, before, now, eager, target.series, self._marks)
             self.to_resender.append(sent)
-        unknown = target.series and not target.acknowledged and number & (number + 1) == 0  # ahead of 0, 1, 3, 7, ...
-        if unknown and self._identity is not None:
-            self._emit(address, (), [introduction(self._identity, target.series, target.hint)], range(0))
-        self._emit(address, run, datagrams, range(number, number + len(run)), self._marks)
+        if self._identity is None or not target.series or target.acknowledged:
+            self._emit(address, run, datagrams, range(number, number + len(run)), self._marks)
+            return
+        for start in range(0, len(run), VOUCHED):
+            part, last_mark = datagrams[start : start + VOUCHED], self._marks if start + VOUCHED >= len(run) else 0
+            self._emit(address, (), [introduction(self._identity, target.series, target.hint, part)], range(0))
+            numbers = range(number + start, number + start + len(part))
+            self._emit(address, run[start : start + VOUCHED], part, numbers, last_mark)
 
     def _unreliable_run(self, run: list[OutPackage]) -> None:
         self._note("package:accepted", target=run[0].target, count=len(run))

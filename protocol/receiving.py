@@ -27,12 +27,22 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from .header import CONTROL, HEADER_SIZE, ID_MASK, Reliability, count_up, unpack_header, unwrap
-from .identity import HINT_BITS, NOBODY, Acquaintance, Verdict, base_of, mark_of, pack_echo, read_introduction
+from .identity import (
+    HINT_BITS,
+    NOBODY,
+    Acquaintance,
+    Verdict,
+    base_of,
+    mark_of,
+    mark_of_numbering,
+    pack_echo,
+    read_introduction,
+)
 from .messages import Received, Refuse, Restarted, ToConfirm
 from .notes import Note, taken, which
 from .packages import InPackage
 from .redelivery import MEMORY
-from .sources import MAX_PEERS, TOO_OLD, Source, Sources
+from .sources import MAX_HOLES, MAX_PEERS, Source, Sources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_HOLES", "MAX_KEPT", "Receiving"]
 
-MAX_HOLES: Final = 1024
 MAX_KEPT: Final = 1024
 ALL_HOLES: Final = 256 * 1024
 ALL_KEPT: Final = 32 * 1024
@@ -148,9 +157,10 @@ class Receiving:
         """
         forgotten = self._sources.get(source)
         if forgotten is not None:
+            seen = forgotten.next is not None
             self._restart(forgotten)
             if forgotten.who.hint:
-                forgotten.who.retire(forgotten.heard)
+                forgotten.who.retire(forgotten.heard, seen=seen)
 
     def deadline(self) -> float | None:
         """Return when `tick` wants to be called next, or None."""
@@ -205,21 +215,22 @@ class Receiving:
             if source is None:
                 self._note("package:refused", source=address, **which([wire_id]), trigger="room")
                 return
-        if not source.who.hint and time - source.heard >= MEMORY and not self._continues(source, wire_id):
+        if not source.who.hint and time - source.heard >= MEMORY and not source.continues(wire_id):
             self._restart(source)
         if self._identity is not None:
-            if not self._recognised(address, source, datagram[0] & HINT_BITS, wire_id, time):
+            if not self._recognised(address, source, datagram, wire_id, time):
                 return
             wire_id = wire_id - source.base & ID_MASK if datagram[0] & HINT_BITS == source.who.hint else wire_id
         source.heard = time
         number = wire_id if source.next is None else unwrap(wire_id, source.next)
         self._reliable(source, number, wire_id, package)
 
-    def _recognised(self, address: Address, source: Source, hint: int, wire_id: int, time: float) -> bool:
+    def _recognised(self, address: Address, source: Source, datagram: bytes, wire_id: int, time: float) -> bool:
         """Tell whether a package belongs to the present numbering of its source, or begins one that needs no introduction."""
+        hint = datagram[0] & HINT_BITS
         if not hint:
             self._plain(address, source, wire_id, time)
-        elif not source.who.takes(hint, time):
+        elif not source.who.takes(hint, datagram):
             if source.who.refuses(hint, time):
                 self._refuse(address, hint)
             else:
@@ -235,7 +246,7 @@ class Receiving:
             self.turned_away += 1
             return None
         if stranger and self._identity is not None:
-            source.who.retire(time)
+            source.who.retire(time, seen=False)
         self._note_gone()
         self._note("peer:first_seen", source=address)
         return source
@@ -246,14 +257,19 @@ class Receiving:
         if self._identity is None or introduction is None:
             self.strange += 1
             return
-        identity, series, chosen = introduction
+        identity, series, chosen, checksums = introduction
         source = self._sources.get(address) or self._meet(address, time)
         if source is None:
             return
-        verdict = source.who.introduced(identity, series, chosen, time, seen=source.next is not None)
+        seen = source.next is not None
+        verdict = source.who.introduced(identity, series, chosen, time, seen=seen, checksums=checksums)
         if verdict is Verdict.LATE:
             # Should its sender live all the same, it is to introduce itself once more.
             self._refuse(address, chosen)
+            return
+        if verdict is Verdict.TAKEN:
+            ended = pack_echo(source.who.ended, mark_of_numbering(identity, series), mark_of(self._identity))
+            self._confirm(address, ended, (), time, urgent=True)
             return
         if verdict is not Verdict.KNOWN:
             self._restart(source)
@@ -261,7 +277,7 @@ class Receiving:
             source.old_at = inf
             by = mark_of(self._identity)
             source.base = base_of(identity, series, by)
-            source.echo = pack_echo(source.who.hint, mark_of(identity, series), by)
+            source.echo = pack_echo(source.who.hint, mark_of_numbering(identity, series), by)
         if verdict is Verdict.RESTARTED:
             self.to_usender.append(Restarted(address, mark_of(identity)))
             self._note("peer:restarted", source=address, trigger="introduction")
@@ -279,9 +295,9 @@ class Receiving:
         who = source.who
         if who.hint:
             told, by = who.identity is not None, NOBODY
-            who.retire(time, plain=True)
+            who.retire(time, seen=source.next is not None, plain=True)
         else:
-            told, by = self._is_too_old(source, wire_id, time), None
+            told, by = source.is_too_old(wire_id, time), None
             if not told:
                 return
         self._restart(source)
@@ -290,33 +306,10 @@ class Receiving:
             self.to_usender.append(Restarted(address, by))
             self._note("peer:restarted", source=address, trigger="numbering")
 
-    @staticmethod
-    def _is_too_old(source: Source, wire_id: int, time: float) -> bool:
-        """Tell whether a package is a duplicate of one that first came too long ago, and could begin a numbering."""
-        expected = source.next or 0
-        if time >= source.old_at or source.old_at == inf:
-            source.old = expected if time - source.heard >= TOO_OLD else source.getting_old
-            source.getting_old = expected
-            source.old_at = time + TOO_OLD
-        number = unwrap(wire_id, expected)
-        return number < source.old and number not in source.holes and wire_id <= MAX_HOLES
-
-    def _continues(self, source: Source, wire_id: int) -> bool:
-        """Tell whether the id is new and acceptable in the source's present numbering."""
-        if source.next is None:
-            return False
-        number = unwrap(wire_id, source.next)
-        return number in source.holes or 0 <= number - source.next <= MAX_HOLES - len(source.holes)
-
     def _restart(self, source: Source) -> None:
         self._sources.kept -= len(source.kept)
         self._sources.holes -= len(source.holes)
-        source.next = None
-        source.echo = source.base = 0
-        source.holes.clear()
-        source.kept.clear()
-        source.kept_order.clear()
-        source.old = source.getting_old = 0
+        source.begin_anew()
 
     def _reliable(self, source: Source, number: int, wire_id: int, package: InPackage) -> None:
         holes, expected = source.holes, source.next or 0

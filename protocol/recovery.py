@@ -123,7 +123,7 @@ class MeasuredRecovery(Recovery):
             self._judge_at = None
             self._rest()
         elif max(certain, doubtful) > self._newest:
-            judge_at = now + SETTLE if len(numbers) >= MAX_CONFIRMED else now
+            judge_at = now + SETTLE if len(numbers) >= MAX_CONFIRMED - 1 else now
             if self._judge_at is None or self._judge_at > judge_at:
                 self._judge_at = judge_at
         self._newest = max(self._newest, certain)

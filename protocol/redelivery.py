@@ -214,8 +214,8 @@ class Redelivery(GivingUp):
         """Tell whether a confirmation is about the present numbering; learn from it who is there."""
         target, awaited = confirmed.source, peer.recovery.unconfirmed
         answer = known.confirmed(confirmed.echo, awaited=any(number in awaited for number in numbers))
-        if answer is Answer.ACKNOWLEDGED:
-            self.to_usender.append(Acknowledged(target, known.series, known.hint, known.by or 0))
+        if answer in (Answer.ACKNOWLEDGED, Answer.PLAIN):
+            self.to_usender.append(Acknowledged(target, known.series, known.hint, known.by))
             if not numbers and peer.phase is Phase.ACTIVE:
                 # It takes nothing that was sent with our own hint, or all of that was lost.
                 self._send_not_taken(target, peer, confirmed.time)
@@ -223,7 +223,7 @@ class Redelivery(GivingUp):
             self._begin_anew(target, peer, known)
         elif answer is Answer.LATE:
             self.strange += 1
-        return answer in (Answer.OURS, Answer.ACKNOWLEDGED)
+        return answer in (Answer.OURS, Answer.ACKNOWLEDGED, Answer.PLAIN)
 
     def refused(self, refused: Refused) -> None:
         """Introduce the numbering again, or begin another one, because the peer does not know who we are."""
@@ -281,7 +281,7 @@ class Redelivery(GivingUp):
             else:
                 timers.remove(timer)
                 heapq.heapify(timers)
-        self._ageing.collect(now, lambda known: self._forget(*known, now))
+        self._ageing.collect(now, lambda target: self._forget(target, now))
 
     def _look(self, target: Address, peer: Peer, now: float) -> None:
         """Do what is due for one peer."""
@@ -334,7 +334,7 @@ class Redelivery(GivingUp):
         Numbers and datagrams stay, since the receiver must not be left with a hole: the peer counts as failed.
         """
         if address is None:
-            self._timers, self._ageing = [], Ageing()
+            self._timers, self._ageing, self._aged = [], Ageing(), set()
             self._lateness = None if self._lateness is None else Lateness()
         for target, old in list(self._peers.items()):
             if address in (None, target):
@@ -357,7 +357,7 @@ class Redelivery(GivingUp):
         if isinstance(by, Sent) and by.series and self._identity is not None:
             peer.introducing = Introducing(self._identity, by.series, by.datagrams[0][0] & HINT_BITS, now)
         self._peers[target] = peer
-        self._ageing.add((target, peer), now + self._memory)
+        self._forget_later(target, now)
         return peer
 
     def _send_not_taken(self, target: Address, peer: Peer, now: float) -> None:
@@ -373,13 +373,14 @@ class Redelivery(GivingUp):
             self.notes += resent(target, numbers, triggers)
         peer.sent = now
         known = peer.introducing
-        if known is not None and (ahead := known.ahead(now)):
-            self.to_dsender.append(Datagrams(target, ahead))
         for start in range(0, len(numbers), MAX_RUN):
             part = numbers[start : start + MAX_RUN]
             run = [peer.recovery.unconfirmed[number] for number in part]
+            if known is not None:
+                run = known.with_hint(part, run)
+                self.to_dsender += [Datagrams(target, [ahead]) for ahead in known.ahead(now, run)]
             told = () if self.notes is None else part
-            self.to_dsender.append(Datagrams(target, run if known is None else known.with_hint(part, run), told))
+            self.to_dsender.append(Datagrams(target, run, told))
         self.resent += len(numbers)
         peer.resent += len(numbers)
 

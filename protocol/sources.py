@@ -16,17 +16,19 @@ from typing import Final
 
 from .address import Address
 from .ageing import Ageing
+from .header import unwrap
 from .identity import Acquaintance
 from .packages import InPackage
 from .redelivery import MEMORY
 
-__all__ = ["MARGIN", "MAX_PEERS", "TOO_OLD", "Source", "Sources"]
+__all__ = ["MARGIN", "MAX_HOLES", "MAX_PEERS", "TOO_OLD", "Source", "Sources"]
 
 MARGIN: Final = 60.0
 """Seconds by which the receiving half outlives the sending half: as long as a package may stay unconfirmed."""
 TOO_OLD: Final = 120.0
 """Seconds after which no package is sent again: every one has failed by 60."""
 MAX_PEERS: Final = 16384
+MAX_HOLES: Final = 1024
 LOOKS: Final = 64
 """Sources that are looked at, at most, to make room for a stranger."""
 
@@ -59,6 +61,32 @@ class Source:
     def idle_at(self) -> float:
         """Return when nothing will be under way any more, should nothing more come."""
         return self.heard + (MEMORY + MARGIN if self.holes or self.kept else TOO_OLD)
+
+    def begin_anew(self) -> None:
+        """Forget the numbering."""
+        self.next = None
+        self.echo = self.base = 0
+        self.holes.clear()
+        self.kept.clear()
+        self.kept_order.clear()
+        self.old = self.getting_old = 0
+
+    def continues(self, wire_id: int) -> bool:
+        """Tell whether an id is new and acceptable in the present numbering."""
+        if self.next is None:
+            return False
+        number = unwrap(wire_id, self.next)
+        return number in self.holes or 0 <= number - self.next <= MAX_HOLES - len(self.holes)
+
+    def is_too_old(self, wire_id: int, time: float) -> bool:
+        """Tell whether a package is a duplicate of one that first came too long ago, and could begin a numbering."""
+        expected = self.next or 0
+        if time >= self.old_at or self.old_at == inf:
+            self.old = expected if time - self.heard >= TOO_OLD else self.getting_old
+            self.getting_old = expected
+            self.old_at = time + TOO_OLD
+        number = unwrap(wire_id, expected)
+        return number < self.old and number not in self.holes and wire_id <= MAX_HOLES
 
 
 class Sources(dict[Address, Source]):

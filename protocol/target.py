@@ -134,5 +134,5 @@ class Target:
         """Return a target with nothing but what is needed to go on where this one was; what waits has left."""
         fresh = Target(self.life, self.next, self.limit, self.total, self.budget, asleep=self.asleep)
         fresh.series, fresh.hint, fresh.base, fresh.peer = self.series, self.hint, self.base, self.peer
-        fresh.left = self.left + len(self.backlog)
+        fresh.acknowledged, fresh.left = self.acknowledged, self.left + len(self.backlog)
         return fresh

@@ -221,6 +221,12 @@ def test_under_load_it_hands_on_now_and_then(hand: Hand) -> None:
     assert len(hand.out("ureceiver")) == RECEIVES
 
 
+def test_left_behind_it_takes_nothing_from_its_successor(hand: Hand) -> None:
+    hand.source.on_receive = hand.inbox.seal  # it hangs here until it is left behind
+    hand.read(*[(PEER, 5, run(5, PACKAGE))] * 3)
+    assert len(hand.source.arrived) == 2
+
+
 def test_each_is_stamped_when_it_was_received(hand: Hand) -> None:
     """A confirmation must not seem older than a package that was sent while dreceiver read on."""
 

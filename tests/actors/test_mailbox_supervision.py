@@ -84,6 +84,16 @@ def test_a_sealed_view_tells_how_many_items_were_handled(mailbox: Mailbox, begun
     assert inbox.handled == handled
 
 
+def test_whoever_was_left_behind_and_wakes_up_handles_no_more_of_its_batch(mailbox: Mailbox) -> None:
+    inbox = Inbox(mailbox)
+    mailbox.put_all([1, 2, 3])
+    batch = iter(inbox.get().message)
+    assert next(batch) == 1
+    inbox.fence()
+    assert list(batch) == []
+    assert mailbox.waiting() == [2, 3]
+
+
 def test_fencing_answers_the_ask_that_the_reader_hangs_over_and_no_other(mailbox: Mailbox) -> None:
     inbox = Inbox(mailbox)
     (first, hung), (second, waits) = ask("first"), ask("second")

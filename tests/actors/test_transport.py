@@ -83,6 +83,24 @@ def test_what_was_received_stays_when_more_comes(transport: UdpTransport, strang
     assert [arrival(transport)[2], arrival(transport)[2]] == [b"first", b"other"]
 
 
+def test_two_who_receive_at_a_time_get_each_what_is_theirs(
+    transport: UdpTransport, stranger: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive, got = transport._receive, list[bytes]()
+
+    def slowly(*args: Any) -> Any:
+        received = receive(*args)
+        monkeypatch.setattr(transport, "_receive", receive)
+        got.append(arrival(transport)[2])  # another thread, while this one has not looked at what it has received
+        return received
+
+    monkeypatch.setattr(transport, "_receive", slowly)
+    stranger.sendto(b"first", transport.address)
+    stranger.sendto(b"other", transport.address)
+    got.append(arrival(transport)[2])
+    assert got == [b"other", b"first"]
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::"])
 def test_one_source_is_one_tuple(stranger: socket.socket, host: str) -> None:
     with closing(UdpTransport(host, 0)) as transport:

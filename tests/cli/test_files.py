@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import random
 import signal
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.testing import CliRunner
+
+from packhorse.cli import sending
+from packhorse.cli.app import app
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,16 +57,17 @@ def test_an_empty_file_arrives(run: Commands, tmp_path: Path) -> None:
     assert (tmp_path / "got").read_bytes() == b""
 
 
-def test_nobody_there_is_said_after_three_seconds(run: Commands, tmp_path: Path) -> None:
+def test_nobody_there_is_said_after_three_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sending.NOBODY == 3.0
+    monkeypatch.setattr(sending, "NOBODY", 1e-3)
     (tmp_path / "file").write_bytes(content(1000))
-    listener = run.receive()
-    address = listener.address
-    listener.signal(signal.SIGTERM)
-    assert listener.status() == 143
-    sender = run("send", address, str(tmp_path / "file"))
-    assert sender.status() == 1
-    assert f"nobody answers at {address}: no control datagram within 3 s" in sender.errors
-    assert "Traceback" not in sender.errors
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+        gone.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{gone.getsockname()[1]}"
+    result = CliRunner().invoke(app, ["send", address, str(tmp_path / "file")], env={"COLUMNS": "200"})
+    assert result.exit_code == 1
+    assert f"nobody answers at {address}: no control datagram within 0 s" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from packhorse.protocol.header import (
     unpack_header,
     unwrap,
 )
-from packhorse.protocol.identity import base_of, introduction, mark_of, pack_echo, refusal
+from packhorse.protocol.identity import base_of, introduction, mark_of_numbering, pack_echo, refusal, unpack_echo
 from packhorse.protocol.messages import Acknowledged, Received
 from packhorse.protocol.numbering import Numbering
 from packhorse.protocol.receiving import Receiving
@@ -116,8 +116,8 @@ def test_hints_and_echoes() -> None:
     numbering.to_dsender.clear()
     series, hint, base = 0x10, 3, base_of(identity, 0x10, mark)
     assert base == (identity >> 24 ^ (1 + 1 + mark * 0x9E3779B1) * 0x9E3779B1 >> 8) & 0xFFFFFF
-    echo = pack_echo(hint, mark_of(identity, series), mark)
-    assert mark_of(identity, series) == (identity + series // 16) % 1024
+    echo = pack_echo(hint, mark_of_numbering(identity, series), mark)
+    assert mark_of_numbering(identity, series) == (identity + series // 16) % 2**26
     datagrams += [pack_confirmation([], echo), pack_confirmation([0], echo)]
     numbering.acknowledged(Acknowledged(SOURCE, series, hint, mark))
     numbering.send(packages[1], 10.0)
@@ -129,14 +129,16 @@ def arrives(receiving: Receiving, what: str, bases: dict[int, int]) -> str:
     """Let an introduction or a package arrive; return what becomes of it."""
     kind, number, hint = re.fullmatch(r"(introduction|package) (\d+) \((\d+)\)", what).groups()  # type: ignore[union-attr]
     if kind == "introduction":
-        datagram = introduction(int(number), 0x10, int(hint))
+        follow = [pack_header(Reliability.UNORDERED, Peers.PLAYERS, package, int(hint)) for package in range(3)]
+        datagram = introduction(int(number), 0x10, int(hint), follow)
     else:
         wire_id = int(number) + bases.get(int(hint), 0)
         datagram = pack_header(Reliability.UNORDERED, Peers.PLAYERS, wire_id, int(hint))
     receiving.received(Received(SOURCE, len(datagram), datagram, 0.0))
-    answers = [f"acknowledged ({run.echo >> 20})" for run in receiving.to_confirmer if not run.ids]
-    if kind == "introduction" and answers:
-        bases[receiving.to_confirmer[0].echo >> 20] = base_of(int(number), 0x10, 8)
+    hints = [unpack_echo(run.echo)[0] for run in receiving.to_confirmer if not run.ids]
+    answers = [f"acknowledged ({hint})" for hint in hints]
+    if kind == "introduction" and hints:
+        bases[hints[0]] = base_of(int(number), 0x10, 8)
     if kind == "package":
         answers.append("+" if receiving.to_user else "-")
     answers += [f"refused ({refuse.hint})" for refuse in receiving.to_refuse]

@@ -15,7 +15,7 @@ import pykka
 import pytest
 
 import packhorse
-from packhorse import Reliability, StackFailed, Timeout
+from packhorse import PeerRestarted, Reliability, StackFailed, Timeout
 from packhorse.actors import stack_supervisor
 from packhorse.testing import crash, crash_on_start
 
@@ -112,12 +112,12 @@ def process(port: int) -> Generator[subprocess.Popen[str]]:
             running.kill()
 
 
-def meet_again(stack: Stack, peer: Address) -> None:
-    """Note that a peer was started anew at the same address.
-
-    The wire has no word for it, so whoever knows says so. Where both ends tell each other of their restarts, this is not needed.
-    """
-    stack.forget(peer)
+def meet_again(client: Stack, peer: Address) -> list[bytes]:
+    """Wait until a peer is known to be another process than before; return what the old one had not confirmed."""
+    restarted = client.errors.recv(WAIT)
+    assert isinstance(restarted, PeerRestarted)
+    assert restarted.target == peer
+    return [package.data for package in restarted.unconfirmed]
 
 
 def test_one_of_two_processes_is_killed_and_started_again(port: int) -> None:
@@ -129,13 +129,8 @@ def test_one_of_two_processes_is_killed_and_started_again(port: int) -> None:
             running.send_signal(signal.SIGKILL)
             assert running.wait(WAIT) == -signal.SIGKILL
         client.send(b"into the void", to=town_address, reliability=Reliability.SEMI_ORDERED)
-        with suppress(Timeout):
-            client.sender.flush(0.1)
-        # Before anything of the old life can reach the new process, which would take it for its own.
-        meet_again(client, town_address)
-        failure = client.errors.recv(WAIT)
-        assert [package.data for package in failure.unconfirmed] == [b"into the void"]
         with process(port) as running:
+            assert meet_again(client, town_address) == [b"into the void"]
             words = [b"%d" % number for number in range(100)]
             assert ask(client, town_address, *words) == [b"%d %d" % (number + 1, number) for number in range(100)]
             client.sender.flush(WAIT)

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from packhorse.protocol import Reliability
+from packhorse import ResendPolicy
+from packhorse.protocol import FailureReason, Reliability
 from packhorse.protocol import receiving as receiving_module
 from packhorse.protocol.header import ID_MASK, MAX_CONFIRMED
-from packhorse.protocol.messages import Confirmed, Received
+from packhorse.protocol.identity import mark_of_numbering, pack_echo
+from packhorse.protocol.messages import Confirmed, Forgotten, Received, Restarted, Sent
 from packhorse.protocol.receiving import ALL_HOLES, ALL_KEPT, FEW, MAX_HOLES, MAX_KEPT, Receiving
+from packhorse.protocol.redelivery import Redelivery
 
 from .helpers import SEMI_ORDERED, UNORDERED, A, B, datagram
 from .resending import Resender
@@ -170,6 +173,23 @@ def test_what_was_confirmed_may_be_confirmed_for_ever(memory: Memory) -> None:
     assert redelivery.pending == 50
     assert len(redelivery._timers) <= 4
     assert memory.peak < 256 * 1024
+
+
+def test_a_peer_that_is_another_one_again_and_again_leaves_nothing_behind(memory: Memory) -> None:
+    us = 0x0123456789ABCDEF
+    redelivery = Redelivery(ResendPolicy(), lambda: 0.5, identity=us)
+    for life in range(1, 1000):
+        now, series = life / 100, life << 4
+        packages = [datagram(number, life.to_bytes(504, "big"), UNORDERED) for number in range(8)]
+        redelivery.sent(Sent(A, life, 0, packages, before=0, time=now, series=series))
+        for by in (1, 2):
+            redelivery.confirmed(Confirmed(A, [], now, pack_echo(3, mark_of_numbering(us, series), by)))
+        assert redelivery.to_usender.pop() == Restarted(A, 2, series, FailureReason.RESTARTED)
+        redelivery.forgotten(Forgotten(A, life, [], FailureReason.RESTARTED))
+        redelivery.tick(now)
+        for output in (redelivery.to_usender, redelivery.to_dsender, redelivery.failures):
+            output.clear()
+    assert memory.peak < 500_000
 
 
 def test_a_flood_of_confirmations_does_not_keep_a_peer_alive_whose_packages_never_arrive() -> None:

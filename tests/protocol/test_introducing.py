@@ -6,114 +6,46 @@ from __future__ import annotations
 
 import copy
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packhorse.protocol import FailureReason, OutPackage, PeerFailed, PeerRestarted, Peers, Reliability, ResendPolicy
+from packhorse.protocol import FailureReason, OutPackage, PeerRestarted, Peers, ResendPolicy
 from packhorse.protocol.header import INTRODUCTION, pack_header
-from packhorse.protocol.identity import NOBODY, base_of, choose_hint, introduction, mark_of, pack_echo
+from packhorse.protocol.identity import NOBODY, base_of, choose_hint, introduction, mark_of_numbering, pack_echo
 from packhorse.protocol.introducing import Restarts
 from packhorse.protocol.messages import (
-    Acknowledged,
     Confirmed,
-    Dropped,
-    Expired,
-    Failed,
-    Flush,
-    Forgotten,
-    Grant,
     Refused,
     Restarted,
-    Revive,
-    Sent,
 )
 from packhorse.protocol.numbering import Numbering
 from packhorse.protocol.redelivery import Redelivery
 
 from .helpers import SEMI_ORDERED, UNORDERED, A, package
+from .sending import ONE, US, Sender
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    pass
 
-US = 5 << 40
 FIRST, SECOND = 0x10, 0x20
 """Series."""
-ONE, TWO = 77, 78
-"""Marks of lives of the peer."""
-
-
-class Sender:
-    """A whole sending half; what its parts tell each other is passed on at once."""
-
-    def __init__(self, window: int = 1024) -> None:
-        self.numbering = Numbering(window=window, identity=US)
-        self.redelivery = Redelivery(ResendPolicy(), lambda: 0.5, window=window, identity=US)
-
-    def send(self, *data: bytes, kind: Reliability = UNORDERED, now: float = 0.0) -> list[bytes]:
-        for one in data:
-            self.numbering.send(package(one, kind), now)
-        return self._pass_on(now)
-
-    def confirm(self, *ids: int, echo: int = 0, now: float = 0.1) -> list[bytes]:
-        self.redelivery.confirmed(Confirmed(A, ids, now, echo))
-        return self._pass_on(now)
-
-    def refuse(self, hint: int, by: int = ONE, now: float = 0.1) -> list[bytes]:
-        self.redelivery.refused(Refused(A, hint, by, now))
-        return self._pass_on(now)
-
-    def tick(self, now: float) -> list[bytes]:
-        self.redelivery.tick(now)
-        return self._pass_on(now)
-
-    def restarted(self, by: int | None, now: float = 1.0) -> list[bytes]:
-        self.numbering.restarted(Restarted(A, by), now)
-        return self._pass_on(now)
-
-    def failures(self) -> list[PeerFailed]:
-        failures = self.numbering.failures + self.redelivery.failures
-        self.numbering.failures.clear()
-        self.redelivery.failures.clear()
-        return failures
-
-    def _pass_on(self, now: float) -> list[bytes]:
-        numbering, redelivery = self.numbering, self.redelivery
-        handlers: dict[type, Callable[[Any], None]] = {
-            Sent: redelivery.sent,
-            Revive: lambda revive: redelivery.revive(revive, now),
-            Dropped: redelivery.dropped,
-            Forgotten: redelivery.forgotten,
-            Flush: redelivery.flush,
-            Grant: lambda grant: numbering.granted(grant, now),
-            Failed: numbering.failed,
-            Expired: lambda expired: numbering.expired(expired, now),
-            Acknowledged: numbering.acknowledged,
-            Restarted: lambda restarted: numbering.restarted(restarted, now),
-        }
-        while numbering.to_resender or redelivery.to_usender:
-            for outputs in (numbering.to_resender, redelivery.to_usender):
-                messages = list(outputs)
-                outputs.clear()
-                for message in messages:
-                    handlers[type(message)](message)
-        sent = [one for half in (redelivery, numbering) for run in half.to_dsender for one in run.datagrams]
-        numbering.to_dsender.clear()
-        redelivery.to_dsender.clear()
-        return sent
+TWO = 78
+"""The mark of the peer's next life; ONE is that of the first."""
 
 
 def _echo(series: int = FIRST, hint: int = 3, by: int = ONE) -> int:
-    return pack_echo(hint, mark_of(US, series), by)
+    return pack_echo(hint, mark_of_numbering(US, series), by)
 
 
 def _chosen(series: int = FIRST, now: float = 0.0) -> int:
     return choose_hint(US, series, now)
 
 
-def _introduction(series: int = FIRST, now: float = 0.0, attempt: int = 0) -> bytes:
-    return introduction(US, series + attempt, _chosen(series, now))
+def _introduced(*packages: bytes, series: int = FIRST, now: float = 0.0, attempt: int = 0) -> list[bytes]:
+    """Return what is sent of packages that go out together before their numbering is acknowledged."""
+    return [introduction(US, series + attempt, _chosen(series, now), packages), *packages]
 
 
 def _datagram(number: int, data: bytes, hint: int, series: int = FIRST, by: int = ONE) -> bytes:
@@ -121,12 +53,32 @@ def _datagram(number: int, data: bytes, hint: int, series: int = FIRST, by: int 
     return pack_header(UNORDERED, Peers.PLAYERS, number + base, hint) + data
 
 
-def test_a_numbering_is_introduced_ahead_of_its_first_packages_ever_more_seldom() -> None:
+def test_each_package_is_introduced_until_the_numbering_is_acknowledged() -> None:
     sender = Sender()
-    sent = sender.send(*[b"x"] * 9)
-    packages = [_datagram(number, b"x", _chosen()) for number in range(9)]
-    ahead = _introduction()
-    assert sent == [ahead, packages[0], ahead, packages[1], packages[2], ahead, *packages[3:7], ahead, *packages[7:]]
+    packages = [_datagram(number, b"x", _chosen()) for number in range(4)]
+    assert sender.send(b"x", b"x") == _introduced(packages[0]) + _introduced(packages[1])
+    assert sender.send(b"x", now=5.0) == _introduced(packages[2])
+    sender.confirm(0, echo=_echo(), now=5.1)
+    assert sender.send(b"x", now=5.2) == [_datagram(3, b"x", 3)]
+
+
+def test_packages_that_are_sent_together_are_introduced_together_64_at_a_time() -> None:
+    sender = Sender()
+    sender.send(b"x")
+    run = [package(b"y")] * 100
+    assert sender.numbering.send_run(run, 0, 0.0) == 100
+    packages = [_datagram(number, b"y", _chosen()) for number in range(1, 101)]
+    assert sender.send() == _introduced(*packages[:64]) + _introduced(*packages[64:])
+    again = sender.refuse(_chosen(), now=0.1)
+    first = _datagram(0, b"x", _chosen())
+    assert again == _introduced(first, *packages[:31], attempt=1)
+
+
+def test_an_original_that_confirms_is_introduced_to_no_more() -> None:
+    sender = Sender()
+    sender.send(b"a")
+    sender.confirm(0)
+    assert sender.send(b"b", now=1.0) == [_datagram(1, b"b", _chosen())]
 
 
 def test_a_numbering_that_the_peer_knows_is_not_introduced_again() -> None:
@@ -141,13 +93,14 @@ def test_each_target_has_a_numbering_of_its_own() -> None:
     sender.send(b"a")
     other = OutPackage(b"b", UNORDERED, Peers.PLAYERS, ("10.0.0.9", 9))
     sender.numbering.send(other, 0.0)
-    assert sender.numbering.to_dsender[0].datagrams == [_introduction(SECOND)]
+    first = _datagram(0, b"b", _chosen(SECOND))
+    assert sender.numbering.to_dsender[0].datagrams == _introduced(first, series=SECOND)[:1]
 
 
 def test_it_goes_ahead_again_of_whatever_is_sent_again_until_it_is_acknowledged() -> None:
     sender = Sender()
     sender.send(b"a")
-    assert sender.tick(0.3) == [_introduction(), _datagram(0, b"a", _chosen())]
+    assert sender.tick(0.3) == _introduced(_datagram(0, b"a", _chosen()))
     sender.confirm(0, echo=_echo(), now=0.4)
     assert sender.send(b"b", now=1.0) == [_datagram(1, b"b", 3)]
     assert sender.tick(5.0) == [_datagram(1, b"b", 3)]
@@ -181,7 +134,7 @@ def test_a_sign_of_life_does_not_end_them() -> None:
     sender = Sender()
     sender.send(b"a")
     sender.confirm()
-    assert sender.tick(0.5) == [_introduction(), _datagram(0, b"a", _chosen())]
+    assert sender.tick(0.5) == _introduced(_datagram(0, b"a", _chosen()))
 
 
 def test_a_confirmation_of_another_life_of_ours_is_ignored_altogether() -> None:
@@ -189,24 +142,34 @@ def test_a_confirmation_of_another_life_of_ours_is_ignored_altogether() -> None:
     sender.send(b"a")
     sender.confirm(0, echo=_echo(SECOND))
     assert (sender.redelivery.pending, sender.redelivery.strange) == (1, 1)
-    assert sender.tick(0.5)[0] == _introduction(), "it acknowledges nothing"
+    assert sender.tick(0.5) == _introduced(_datagram(0, b"a", _chosen())), "it acknowledges nothing"
+
+
+def test_nor_is_one_whose_mark_differs_only_in_what_is_behind_the_ids() -> None:
+    sender = Sender()
+    sender.send(b"a")
+    mark = mark_of_numbering(US, FIRST)
+    sender.confirm(0, echo=pack_echo(3, mark ^ 1 << 25, ONE))
+    sender.confirm(0, echo=pack_echo(3, mark ^ 1 << 10, ONE))
+    assert (sender.redelivery.pending, sender.redelivery.strange) == (1, 2)
 
 
 def test_a_refusal_of_the_chosen_hint_is_answered_by_the_next_attempt_once_per_round_trip() -> None:
     sender = Sender()
     sender.send(b"a")
-    assert sender.refuse(_chosen(), now=0.1) == [_introduction(attempt=1), _datagram(0, b"a", _chosen())]
+    first = _datagram(0, b"a", _chosen())
+    assert sender.refuse(_chosen(), now=0.1) == _introduced(first, attempt=1)
     assert sender.refuse(_chosen(), now=0.17) == []
-    assert sender.refuse(_chosen(), now=0.18)[0] == _introduction(attempt=2)
+    assert sender.refuse(_chosen(), now=0.18) == _introduced(first, attempt=2)
     assert sender.refuse(_chosen() % 8 + 1, now=9.0) == [], "that is not the hint in use"
     attempts = [sender.refuse(_chosen(), now=float(time)) for time in range(10, 30)]
-    assert attempts[-1][0] == _introduction(attempt=15), "there are no more"
+    assert attempts[-1] == _introduced(first, attempt=15), "there are no more"
 
 
 def test_a_refusal_makes_no_more_than_32_packages_be_sent_again() -> None:
     sender = Sender()
     sent = sender.send(*[bytes([number]) * 4 for number in range(60)])
-    assert len(sent) == 6 + 60
+    assert len(sent) == 60 + 60
     assert len(sender.refuse(_chosen())) == 1 + 32
 
 
@@ -220,10 +183,8 @@ def test_a_peer_that_refuses_the_hint_it_assigned_was_restarted() -> None:
     assert (failure.reason, failure.target) == (FailureReason.RESTARTED, A)
     assert [gone.data for gone in failure.unconfirmed] == [b"b"]
     assert sender.redelivery.pending == 0
-    assert sender.send(b"c", now=1.0) == [
-        _introduction(SECOND, 1.0),
-        _datagram(0, b"c", _chosen(SECOND, 1.0)),
-    ]
+    first = _datagram(0, b"c", _chosen(SECOND, 1.0))
+    assert sender.send(b"c", now=1.0) == _introduced(first, series=SECOND, now=1.0)
 
 
 def test_what_it_had_to_keep_is_reported_too() -> None:
@@ -239,7 +200,8 @@ def test_what_had_no_number_yet_goes_on_to_the_new_life() -> None:
     sender = Sender(window=1)
     sender.send(b"a", b"b", kind=UNORDERED)
     sender.confirm(echo=_echo())
-    assert sender.refuse(3, TWO, 1.0) == [_introduction(SECOND, 1.0), _datagram(0, b"b", _chosen(SECOND, 1.0))]
+    first = _datagram(0, b"b", _chosen(SECOND, 1.0))
+    assert sender.refuse(3, TWO, 1.0) == _introduced(first, series=SECOND, now=1.0)
     (failure,) = sender.failures()
     assert [gone.data for gone in failure.unconfirmed] == [b"a"]
 
@@ -400,7 +362,7 @@ def test_whatever_echoes_and_refusals_come_each_package_is_confirmed_or_reported
             sender.refuse(hint, by, now)
         else:
             pending = sender.redelivery.pending
-            sender.confirm(0, 1, echo=pack_echo(hint, mark_of(US, 16 * mark), by), now=now)
+            sender.confirm(0, 1, echo=pack_echo(hint, mark_of_numbering(US, 16 * mark), by), now=now)
             gone = sum(failure.count for failure in sender.redelivery.failures + sender.numbering.failures)
             confirmed += pending - sender.redelivery.pending - gone
         reported += sum(failure.count for failure in sender.failures())

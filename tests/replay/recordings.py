@@ -1,7 +1,7 @@
 """Traffic recorded from the protocol's original, and what packhorse is expected to do in its place.
 
 What an original does not see is left out of the comparison: introductions and refusals, which it drops with a warning, the low four bits
-of a package's flags, and the id bytes in the header of a confirmation, both of which it ignores (`seen`).
+of a package's flags, the id bytes in the header of a confirmation, and behind its ids what is too short for one, all of which it ignores (`seen`).
 
 Packhorse differs on purpose in some recordings; `expected` takes that into account, by name:
 
@@ -85,7 +85,8 @@ def seen(datagram: bytes) -> bytes | None:
     if datagram[0] in (INTRODUCTION, REFUSAL):
         return None
     if datagram[0] == CONTROL:
-        return bytes([CONTROL, 0, 0, 0]) + datagram[4:]
+        ids = datagram[4:]
+        return bytes([CONTROL, 0, 0, 0]) + (ids[: len(ids) // 3 * 3] if any(datagram[1:4]) else ids)
     return bytes([datagram[0] & 0xF0]) + datagram[1:]
 
 

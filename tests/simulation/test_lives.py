@@ -156,7 +156,7 @@ def told(peer: SimulatedPeer) -> int:
     return sum(isinstance(failure, PeerRestarted) for failure in peer.failures)
 
 
-blocks = pytest.mark.parametrize("first_seed", range(0, 6 * BLOCK, BLOCK))
+blocks = pytest.mark.parametrize("first_seed", range(0, 2 * BLOCK, BLOCK))
 
 
 @blocks
@@ -174,8 +174,25 @@ def test_both_sides_may_be_restarted_at_once(first_seed: int) -> None:
 @blocks
 def test_users_may_forget_peers_between_restarts(first_seed: int) -> None:
     for seed in range(first_seed, first_seed + BLOCK):
-        # What a user has forgotten may be delivered again, so it must not come much later.
-        run(seed, forget=True, late=0.3)
+        run(seed, forget=True)
+
+
+@pytest.mark.parametrize("seed", [731, 6170, 6759, 7730])
+def test_hard_restarts(seed: int) -> None:
+    """Late introductions of dead lives, also of some that were never heard before, and two lives whose marks were the same."""
+    run(seed)
+
+
+@pytest.mark.parametrize("seed", [799, 5759, 7517])
+def test_hard_restarts_of_both(seed: int) -> None:
+    """Packages that came late, or ahead of their introduction, and whose hint and id were also those of another life."""
+    run(seed, both=True)
+
+
+@pytest.mark.parametrize("seed", [485, 589, 720, 2040, 2525, 3896])
+def test_hard_restarts_among_forgetful_users(seed: int) -> None:
+    """A user forgot a peer before the peer knew that its first packages were taken."""
+    run(seed, forget=True, late=0.3)
 
 
 def _pair(seed: int, *, identity: bool = True, **link: Any) -> tuple[Simulation, SimulatedPeer, SimulatedPeer]:

@@ -118,7 +118,7 @@ def test_garbage_from_the_network_is_counted_and_dropped(start: Start) -> None:
         bytes(509),
         bytes(1400),
     ]
-    no_introductions = [b"\x81\x00\x00\x00", b"\x81\x00\x00\x10" + bytes(8), b"\x81" + bytes(100)]
+    no_introductions = [b"\x81\x00\x00\x00", b"\x81\x00\x00\x10" + bytes(8), b"\x81" + bytes(101)]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         for datagram in (*garbage, *no_introductions):
             stranger.sendto(datagram, stack.address)

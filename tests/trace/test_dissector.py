@@ -135,7 +135,8 @@ def test_recorded_traffic_is_decoded_as_the_protocol_says(
         if not data:
             continue
         info, fields = wireshark.dissect(data, "stack" if datagram["dir"] == "stack->peer" else "peer")
-        whole = len(data) == INTRODUCTION_SIZE if data[0] == INTRODUCTION else 4 <= len(data) <= MAX_DATAGRAM
+        least, step = (INTRODUCTION_SIZE, 4) if data[0] == INTRODUCTION else (4, 1)
+        whole = least <= len(data) <= MAX_DATAGRAM and (len(data) - least) % step == 0
         kind = KINDS[data[0]] if whole else Kind.INVALID
         assert (kind is Kind.INVALID) == ("packhorse.invalid" in fields) == info.startswith("invalid: "), name
         if kind is Kind.CONTROL:
@@ -146,6 +147,16 @@ def test_recorded_traffic_is_decoded_as_the_protocol_says(
             assert fields.get("packhorse.payload", [b""]) == [data[4:].hex().encode()]
             word = reliability.name.lower().replace("_", "-")
             assert info.startswith(f"#{wire_id} {word}, for the {peers.name.lower()}, {len(data) - 4} bytes")
+
+
+def test_what_is_behind_the_ids_belongs_to_the_echo_if_there_is_one(wireshark: Wireshark) -> None:
+    fields = wireshark.dissect(bytes.fromhex("8010412300000115AF"))[1]
+    assert fields["packhorse.echo"] == [0x104123]
+    assert fields["packhorse.mark"] == [0x15AF]
+    assert "packhorse.fragment" not in fields
+    fields = wireshark.dissect(bytes.fromhex("8000000000000115AF"))[1]
+    assert "packhorse.mark" not in fields
+    assert fields["packhorse.fragment"] == [b"15af"]
 
 
 def test_a_copy_points_to_the_first_frame_with_the_package(wireshark: Wireshark) -> None:
@@ -166,10 +177,13 @@ def test_a_copy_points_to_the_first_frame_with_the_package(wireshark: Wireshark)
         ("80000000", "still here"),
         ("80000000 000001 0000", "confirms 1"),
         ("83000000", "invalid: the control bit stands alone, or with 1 or 2"),
-        ("81000000", "invalid: an introduction has 13 bytes"),
-        ("81 000010 0123456789ABCDEF 09", "introduces series 1, hint 9"),
+        ("81000000", "invalid: an introduction has 13 bytes, and 4 for each package"),
+        ("81 000010 0123456789ABCDEF 09 0102", "invalid: an introduction has 13 bytes, and 4 for each package"),
+        ("81 000010 0123456789ABCDEF 09", "introduces series 1, hint 9, 0 packages"),
+        ("81 000010 0123456789ABCDEF 09 01020304 05060708", "introduces series 1, hint 9, 2 packages"),
         ("82 900123", "refuses hint 9"),
         ("80 104123 000001", "confirms 1"),
+        ("80 104123 000001 6AF3", "confirms 1"),
         ("29 000000 6869", "#0 unordered, for the players, 2 bytes"),
         ("60000000", "invalid: reliability 11"),
         ("200000", "invalid: a datagram has 4 to 508 bytes"),

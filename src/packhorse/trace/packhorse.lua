@@ -26,7 +26,9 @@ local fields = {
     attempt = ProtoField.uint24("packhorse.attempt", "Attempt, from 0", base.DEC, nil, 0x00000F),
     identity = ProtoField.bytes("packhorse.identity", "Identity"),
     chosen = ProtoField.uint8("packhorse.chosen", "Chosen hint", base.DEC, nil, 0x0F),
+    checksum = ProtoField.bytes("packhorse.checksum", "Checksum of a package that follows"),
     echo = ProtoField.uint24("packhorse.echo", "Echo", base.HEX),
+    mark = ProtoField.uint16("packhorse.mark", "High bits of the mark in the echo", base.HEX),
     id = ProtoField.uint24("packhorse.id", "Id", base.DEC),
     payload = ProtoField.bytes("packhorse.payload", "Payload"),
     confirmed = ProtoField.uint24("packhorse.confirmed", "Confirmed id", base.DEC),
@@ -61,7 +63,8 @@ local function is_invalid(length, flags)
         return "a datagram has 4 to 508 bytes"
     end
     if flags == INTRODUCTION then
-        return length ~= INTRODUCTION_SIZE and "an introduction has 13 bytes" or nil
+        local more = length - INTRODUCTION_SIZE
+        return (more < 0 or more % 4 > 0) and "an introduction has 13 bytes, and 4 for each package" or nil
     end
     if flags >= CONTROL then
         return flags > REFUSAL and "the control bit stands alone, or with 1 or 2" or nil
@@ -97,7 +100,9 @@ local function control(buffer, tree)
         ids[#ids + 1] = tostring(range:uint())
     end
     local rest = (length - HEADER) % 3
-    if rest > 0 then
+    if rest == 2 and buffer(1, 3):uint() > 0 then
+        tree:add(fields.mark, buffer(length - rest, rest))
+    elseif rest > 0 then
         tree:add(fields.fragment, buffer(length - rest, rest))
     end
     if count == 0 then
@@ -151,7 +156,12 @@ function packhorse.dissector(buffer, pinfo, root)
         tree:add(fields.identity, buffer(HEADER, 8))
         tree:add(fields.chosen, buffer(INTRODUCTION_SIZE - 1, 1))
         local hint = buffer(INTRODUCTION_SIZE - 1, 1):uint() % 0x10
+        local count = (length - INTRODUCTION_SIZE) / 4
+        for place = 0, count - 1 do
+            tree:add(fields.checksum, buffer(INTRODUCTION_SIZE + 4 * place, 4))
+        end
         info = "introduces series " .. math.floor(buffer(1, 3):uint() / 0x10) .. ", hint " .. hint
+        info = info .. ", " .. math.floor(count) .. " packages"
     elseif flags == REFUSAL then
         tree:add(fields.echo, buffer(1, 3))
         info = "refuses hint " .. math.floor(buffer(1, 1):uint() / 0x10)

@@ -1,0 +1,93 @@
+"""A whole sending half, whose parts tell each other everything at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from packhorse.protocol import PeerFailed, Reliability, ResendPolicy
+from packhorse.protocol.messages import (
+    Acknowledged,
+    Confirmed,
+    Dropped,
+    Expired,
+    Failed,
+    Flush,
+    Forgotten,
+    Grant,
+    Refused,
+    Restarted,
+    Revive,
+    Sent,
+)
+from packhorse.protocol.numbering import Numbering
+from packhorse.protocol.redelivery import Redelivery
+
+from .helpers import UNORDERED, A, package
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+US = 5 << 40
+"""Its identity."""
+ONE = 77
+"""The mark of its peer."""
+
+
+class Sender:
+    """A whole sending half; what its parts tell each other is passed on at once."""
+
+    def __init__(self, window: int = 1024) -> None:
+        self.numbering = Numbering(window=window, identity=US)
+        self.redelivery = Redelivery(ResendPolicy(), lambda: 0.5, window=window, identity=US)
+
+    def send(self, *data: bytes, kind: Reliability = UNORDERED, now: float = 0.0) -> list[bytes]:
+        for one in data:
+            self.numbering.send(package(one, kind), now)
+        return self._pass_on(now)
+
+    def confirm(self, *ids: int, echo: int = 0, now: float = 0.1) -> list[bytes]:
+        self.redelivery.confirmed(Confirmed(A, ids, now, echo))
+        return self._pass_on(now)
+
+    def refuse(self, hint: int, by: int = ONE, now: float = 0.1) -> list[bytes]:
+        self.redelivery.refused(Refused(A, hint, by, now))
+        return self._pass_on(now)
+
+    def tick(self, now: float) -> list[bytes]:
+        self.redelivery.tick(now)
+        return self._pass_on(now)
+
+    def restarted(self, by: int | None, now: float = 1.0) -> list[bytes]:
+        self.numbering.restarted(Restarted(A, by), now)
+        return self._pass_on(now)
+
+    def failures(self) -> list[PeerFailed]:
+        failures = self.numbering.failures + self.redelivery.failures
+        self.numbering.failures.clear()
+        self.redelivery.failures.clear()
+        return failures
+
+    def _pass_on(self, now: float) -> list[bytes]:
+        numbering, redelivery = self.numbering, self.redelivery
+        handlers: dict[type, Callable[[Any], None]] = {
+            Sent: redelivery.sent,
+            Revive: lambda revive: redelivery.revive(revive, now),
+            Dropped: redelivery.dropped,
+            Forgotten: redelivery.forgotten,
+            Flush: redelivery.flush,
+            Grant: lambda grant: numbering.granted(grant, now),
+            Failed: numbering.failed,
+            Expired: lambda expired: numbering.expired(expired, now),
+            Acknowledged: numbering.acknowledged,
+            Restarted: lambda restarted: numbering.restarted(restarted, now),
+        }
+        while numbering.to_resender or redelivery.to_usender:
+            for outputs in (numbering.to_resender, redelivery.to_usender):
+                messages = list(outputs)
+                outputs.clear()
+                for message in messages:
+                    handlers[type(message)](message)
+        sent = [one for half in (redelivery, numbering) for run in half.to_dsender for one in run.datagrams]
+        numbering.to_dsender.clear()
+        redelivery.to_dsender.clear()
+        return sent
