@@ -108,7 +108,7 @@ class DReceiver(Node[None]):
         # After a sleep what came is handed on at once, unless it is one of many; under load it pays to collect.
         for _ in range(RECEIVES):
             if self._inbox.sealed:
-                return None  # it hung, and was left behind: what comes is for its successor
+                return False  # it hung, and was left behind: what comes is for its successor
             try:
                 received = self._transport.receive()
             except OSError as error:
@@ -117,9 +117,8 @@ class DReceiver(Node[None]):
             if received is None:
                 return True
             source, size, buffer = received
-            self._classify(
-                source, size, buffer, self._clock.now()
-            )  # what comes while this goes on may answer what was sent later
+            # Stamped one by one: what comes while this goes on may answer what was sent later.
+            self._classify(source, size, buffer, self._clock.now())
             if hasty and len(buffer) < MANY * size:
                 return False
         return False
