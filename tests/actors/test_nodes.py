@@ -36,6 +36,7 @@ from packhorse.actors.usender import USender
 from packhorse.protocol.confirmations import Confirmations
 from packhorse.protocol.congestion import BURST, FixedController
 from packhorse.protocol.header import MAX_DATAGRAM, pack_confirmation, pack_header
+from packhorse.protocol.identity import base_of, introduction, unpack_echo
 from packhorse.protocol.messages import (
     Confirmed,
     Datagrams,
@@ -719,6 +720,27 @@ def test_ureceiver_hands_a_package_over_before_confirmer_hears_of_it(
     monkeypatch.setattr(confirmer, "put_softly", to_confirmer)
     receiver.put(received(datagram(0)))
     assert order == ["user", "confirmer"]
+
+
+def test_ureceiver_tells_usender_of_a_restart_before_the_user_can_answer_who_was_restarted(
+    bench: Callable[..., Bench], clock: ManualClock
+) -> None:
+    end = PackageEnd(clock)
+    receiver = bench(UReceiver, Receiving(identity=7), packages=end, policy=ConfirmPolicy())
+    known: list[tuple[int, list[Any]]] = []
+    put = end.put_all
+
+    def to_user(packages: list[Any]) -> None:
+        known.append((len(packages), [one.target for one in receiver.out("usender")]))
+        put(packages)
+
+    end.put_all = to_user  # type: ignore[assignment,method-assign] # to see what is known by then
+    for identity in (1 << 40, 2 << 40):
+        receiver.put(received(introduction(identity, 0x10, 8)))
+        hint, _, by = unpack_echo(receiver.out("confirmer")[-1].echo)
+        base = base_of(identity, 0x10, by)
+        receiver.put(received(pack_header(Reliability.UNORDERED, Peers.PLAYERS, base, hint) + b"x"))
+    assert known == [(1, []), (1, [THERE])]
 
 
 def test_ureceiver_takes_nothing_while_the_user_is_behind_and_then_says_that_it_lives(
