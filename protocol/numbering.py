@@ -25,7 +25,6 @@ from typing import Any
 
 from .address import Address
 from .ageing import Ageing
-from .congestion import BURST
 from .errors import FailureReason, PeerFailed, PeerRestarted
 from .header import CONTROL, ID_MASK
 from .identity import VOUCHED, base_of, introduction
@@ -52,9 +51,6 @@ __all__ = ["WINDOW", "Numbering"]
 
 WINDOW = 1024
 """Numbers that may be unconfirmed at once per target. Receivers refuse to have more than 1024 holes."""
-
-SCARCE = BURST
-"""With fewer bytes than this left, more are needed at once. Numbers come back with confirmations, which wake `Redelivery` anyway."""
 
 
 class Numbering:
@@ -155,7 +151,7 @@ class Numbering:
         """Use the room that was granted."""
         target = self._targets.get(grant.target)
         if target is not None and target.life == grant.life:
-            target.limit, target.budget = grant.limit, grant.budget
+            target.grant(grant.limit, grant.budget)
             self._drain(target, now)
 
     def failed(self, failed: Failed) -> None:
@@ -339,7 +335,7 @@ class Numbering:
         before = target.total
         target.next = number + len(run)
         target.total = before + sum(map(len, datagrams))
-        if target.budget - target.total < SCARCE:
+        if target.budget - target.total < target.scarce:
             self.urgent = True
         last = self.to_resender[-1] if self.to_resender else None
         if (

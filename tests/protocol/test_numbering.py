@@ -7,7 +7,8 @@ from __future__ import annotations
 import copy
 
 from packhorse.protocol import OutPackage, Peers
-from packhorse.protocol.congestion import INITIAL
+from packhorse.protocol.congestion import BURST, INITIAL
+from packhorse.protocol.header import HEADER_SIZE
 from packhorse.protocol.messages import (
     Datagrams,
     Dropped,
@@ -123,6 +124,20 @@ def test_beyond_the_granted_bytes_packages_wait_though_there_are_numbers() -> No
     assert numbering.waiting == 0
     last = [datagram(number, bytes(504)) for number in range(count, count + 3)]
     assert numbering.to_resender[-1] == Sent(A, 1, count, last, count * 508, 2.0, mark=2)
+
+
+def test_more_room_is_needed_at_once_when_half_of_it_is_used_or_a_burst_is_left() -> None:
+    numbering = Numbering()
+    _send(numbering, 1)
+    for room, until in ((1000, 500), (4 * BURST, 3 * BURST)):
+        total = numbering._targets[A].total
+        numbering.granted(Grant(A, 1, WINDOW, total + room), 1.0)
+        numbering.urgent = False
+        sizes: list[int] = []
+        while not numbering.urgent and sum(sizes) < room:
+            numbering.send(package(bytes(96)), 1.0)
+            sizes.append(HEADER_SIZE + 96)
+        assert until < sum(sizes) <= until + sizes[0], room
 
 
 def test_a_large_package_that_must_wait_is_not_overtaken_by_a_small_one() -> None:
