@@ -151,7 +151,9 @@ def assemble(
         "dsender": (DSender, _no_state, {"transport": transport}),
         "resender": (
             Resender,
-            lambda: Redelivery(parts.resend, parts.random, controller=parts.controller, identity=parts.identity),
+            lambda: Redelivery(
+                parts.resend, parts.random, controller=parts.controller, identity=parts.identity, lateness=True
+            ),
             {"errors": errors},
         ),
         "confirmer": (Confirmer, lambda: Confirmations(parts.confirm, max_peers=parts.max_peers), {}),

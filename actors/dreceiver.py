@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from ..protocol.header import HEADER_SIZE, KINDS, MAX_DATAGRAM, Kind
-from ..protocol.messages import Received
+from ..protocol.lateness import PATIENCE
+from ..protocol.messages import Listen, Received
 from .messages import Death
 from .node import Node, Station
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ..protocol.address import Address
     from .inbox import Inbox
@@ -72,6 +73,8 @@ def by_kind(size: int, buffer: bytes) -> list[tuple[Kind, int, bytes]]:
 class DReceiver(Node[None]):
     """The node that reads the socket."""
 
+    handlers: ClassVar[Mapping[type, str]] = {Listen: "_listen"}
+
     def __init__(
         self,
         station: Station[None],
@@ -87,24 +90,38 @@ class DReceiver(Node[None]):
         self._sreceiver = station.outlets["sreceiver"]
         self._packages: list[Received] = []
         self._controls: list[Received] = []
+        self._listened: list[Listen] = []
+
+    def _listen(self, listen: Listen, now: float) -> None:
+        """Pass the question on behind what has arrived; as long as there is more of that, ask ourselves again."""
+        if self._read_all():
+            self._listened.append(listen)
+        elif now < listen.time + PATIENCE:
+            self._station.mailbox.put(listen)
 
     def _on_readable(self, now: float) -> None:
-        del now  # what comes while this goes on may answer what was sent later
+        del now
+        self._read_all(hasty=self._inbox.slept)
+
+    def _read_all(self, *, hasty: bool = False) -> bool:
+        """Read the socket; tell whether it is empty."""
         # After a sleep what came is handed on at once, unless it is one of many; under load it pays to collect.
         for _ in range(RECEIVES):
             if self._inbox.sealed:
-                return  # it hung, and was left behind: what comes is for its successor
+                return False  # it hung, and was left behind: what comes is for its successor
             try:
                 received = self._transport.receive()
             except OSError as error:
                 self._drop("receive_failed", None, repr(error))
                 continue
             if received is None:
-                return
+                return True
             source, size, buffer = received
+            # Stamped one by one: what comes while this goes on may answer what was sent later.
             self._classify(source, size, buffer, self._clock.now())
-            if self._inbox.slept and len(buffer) < MANY * size:
-                return
+            if hasty and len(buffer) < MANY * size:
+                return False
+        return False
 
     def _classify(self, source: Address, size: int, buffer: bytes, now: float) -> None:
         if source[1] == 0:
@@ -132,10 +149,14 @@ class DReceiver(Node[None]):
             self._counters["datagrams"] += sum([received.count for received in self._controls])
             waiting = len(self._sreceiver)
             fitting = [one for place, one in enumerate(self._controls, waiting) if place * one.count < ROOM]
-            self._hand_over(self._sreceiver, fitting, len(fitting))
+            self._hand_over(self._sreceiver, [*fitting, *self._listened], len(fitting))
+            self._listened.clear()
             if len(fitting) < len(self._controls):
                 self._no_room([one for place, one in enumerate(self._controls, waiting) if place * one.count >= ROOM])
             self._controls.clear()
+        elif self._listened:
+            self._hand_over(self._sreceiver, self._listened.copy(), 1)
+            self._listened.clear()
 
     def _offer(self, packages: list[Received], ureceiver: Mailbox) -> None:
         counts = list(accumulate([received.count for received in packages]))

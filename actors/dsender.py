@@ -10,7 +10,7 @@ import errno
 from typing import TYPE_CHECKING, ClassVar
 
 from ..protocol.header import RELIABILITY_BITS
-from ..protocol.messages import Datagrams
+from ..protocol.messages import Datagrams, Left
 from ..protocol.notes import promised, which
 from .messages import Death
 from .node import Node, Station
@@ -40,10 +40,13 @@ class DSender(Node[None]):
     ) -> None:
         super().__init__(station, inbox, generation, report)
         self._transport = transport
+        self._resender = station.outlets["resender"]
         self._refusals: set[int | None] = set()
 
     def _send(self, run: Datagrams, now: float) -> None:
-        del now
+        del now  # of the batch, which may take long
+        if run.mark:  # said before it is true, so that no confirmation comes sooner
+            self._resender.put_softly((Left(run.mark, self._clock.now()),))
         refused = self._transport.send(run.target, run.datagrams)
         self._counters["datagrams"] += len(run.datagrams) - len(refused)
         if self._traced and run.numbers:

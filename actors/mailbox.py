@@ -238,6 +238,8 @@ class Mailbox:
         if len(self._items) <= self.capacity or self.closed:
             return False
         self._feeders.add(feeder)
+        if self._idle:
+            self.wake()  # what was put softly must not hold anybody back until the reader looks by itself
         # The reader may have emptied or closed the mailbox before it could see the feeder.
         return len(self._items) > self.capacity and not self.closed
 

@@ -196,10 +196,11 @@ class Node(SupervisedActor, Generic[S]):
         with self._inbox.passing:
             if self._inbox.sealed:
                 return
-            self._emit()
             if self._traced and self._state is not None and self._state.notes:
+                # Told before anybody can see it, so that whoever has a package finds its events.
                 self._logger.note(self._state.notes)
                 self._state.notes.clear()
+            self._emit()
         while self._borrowed:
             self._borrowed.pop(0).handle_here()
         self._wake_others()

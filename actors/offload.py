@@ -18,6 +18,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Final
 
 __all__ = ["ANCILLARY", "LONGEST", "Segmentation", "accept_coalesced", "count_overflow", "segment_size", "stretches"]
@@ -42,21 +43,19 @@ ANCILLARY: Final = 128
 
 def stretches(datagrams: list[bytes]) -> Iterator[tuple[int, list[bytes]]]:
     """Split datagrams into what one call can send, in order: (size, datagrams), each of that size, only the last shorter."""
-    sizes = list(map(len, datagrams))
-    at = 0
-    while at < len(sizes):
-        size = sizes[at]
-        most = sizes[at : at + max(1, min(MOST_SEGMENTS, MOST_BYTES // max(1, size)))]
-        count = most.count(size)
-        if count < len(most):
-            if most[:count].count(size) < count:  # they are not the first ones
-                count = next(place for place, other in enumerate(most) if other != size)
-            if 0 < most[count] < size:
-                count += 1
-        if not size:
-            count = 1  # no call can say "several empty ones"
-        yield size, datagrams[at : at + count]
-        at += count
+    alike = [(size, len(list(same))) for size, same in groupby(map(len, datagrams))]
+    alike.append((0, 0))
+    at = taken = 0
+    for place, (size, count) in enumerate(alike):
+        left, taken = count - taken, 0
+        most = 1 if not size else max(1, min(MOST_SEGMENTS, MOST_BYTES // size))  # no call can say "several empty ones"
+        while left:
+            run = min(left, most)
+            left -= run
+            if run < most and 0 < alike[place + 1][0] < size:
+                run, taken = run + 1, 1
+            yield size, datagrams[at : at + run]
+            at += run
 
 
 class Segmentation:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..protocol.messages import Confirmed, Dropped, Flush, Forgotten, Refused, Revive, Sent
+from ..protocol.messages import Confirmed, Dropped, Flush, Forgotten, Left, Listen, Refused, Revive, Sent
 from ..protocol.redelivery import Redelivery
 from .messages import Death, GiveUpAt
 from .node import Node, Station
@@ -27,6 +27,8 @@ class Resender(Node[Redelivery]):
 
     handlers: ClassVar[Mapping[type, str]] = {
         Sent: "_sent",
+        Left: "_left",
+        Listen: "_heard",
         Confirmed: "_confirmed",
         Refused: "_refused",
         Revive: "_revive",
@@ -49,10 +51,19 @@ class Resender(Node[Redelivery]):
         self._errors = errors
         self._usender = station.outlets["usender"]
         self._dsender = station.outlets["dsender"]
+        self._dreceiver = station.outlets["dreceiver"]
 
     def _sent(self, sent: Sent, now: float) -> None:
         del now
         self._state.sent(sent)
+
+    def _left(self, left: Left, now: float) -> None:
+        del now
+        self._state.left(left)
+
+    def _heard(self, listen: Listen, now: float) -> None:
+        del now
+        self._state.heard(listen)
 
     def _confirmed(self, confirmed: Confirmed, now: float) -> None:
         del now
@@ -108,6 +119,9 @@ class Resender(Node[Redelivery]):
         if state.to_dsender:
             self._dsender.put_all(state.to_dsender)
             state.to_dsender.clear()
+        if state.to_dreceiver:
+            self._dreceiver.put_all(state.to_dreceiver)
+            state.to_dreceiver.clear()
         self._counters["resent"] = state.resent
         self._counters["strange"] = state.strange
         for token in state.flushed:

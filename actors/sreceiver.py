@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..protocol.header import REFUSAL, unpack_confirmation
 from ..protocol.identity import read_echo, unpack_echo
-from ..protocol.messages import Confirmed, Received, Refused
+from ..protocol.messages import Confirmed, Listen, Received, Refused
 from ..protocol.notes import which
 from .messages import Death
 from .node import Node, Station
@@ -25,12 +25,12 @@ __all__ = ["SReceiver"]
 class SReceiver(Node[None]):
     """The node that reads control datagrams."""
 
-    handlers: ClassVar[Mapping[type, str]] = {Received: "_received"}
+    handlers: ClassVar[Mapping[type, str]] = {Received: "_received", Listen: "_listen"}
 
     def __init__(self, station: Station[None], inbox: Inbox, generation: int, report: Callable[[Death], None]) -> None:
         super().__init__(station, inbox, generation, report)
         self._resender = station.outlets["resender"]
-        self._read: list[Confirmed | Refused] = []
+        self._read: list[Confirmed | Listen | Refused] = []
 
     def _received(self, received: Received, now: float) -> None:
         del now
@@ -48,6 +48,10 @@ class SReceiver(Node[None]):
                 if self._traced:
                     named = which(one.ids) if one.ids else {"count": 0}
                     self._logger.debug("transport:confirmation_received", source=one.source, **named)
+
+    def _listen(self, listen: Listen, now: float) -> None:
+        del now
+        self._read.append(listen)
 
     def _emit(self) -> None:
         self._resender.put_all(self._read)

@@ -1,8 +1,8 @@
 """ureceiver: hands packages to the user.
 
 Owns what was received from each source (`Receiving`). Hands a package over before confirmer hears of it. Takes no data while
-the user is behind; if that lasts, the senders are told that we live. Tells usender of sources that were started anew. When cancelled it ends at once: what the user will not
-take must not be confirmed.
+the user is behind; if that lasts, the senders are told that we live. Tells usender of sources that were started anew, before the user has anything from
+them and may answer it. When cancelled it ends at once: what the user will not take must not be confirmed.
 """
 
 from __future__ import annotations
@@ -108,6 +108,11 @@ class UReceiver(Node[Receiving]):
 
     def _emit(self) -> None:
         state = self._state
+        for restarted in state.to_usender:
+            self._logger.info("peer:restarted", source=restarted.target)
+        if state.to_usender:
+            self._usender.put_all(state.to_usender)
+            state.to_usender.clear()
         if state.to_user:
             self._packages.put_all(state.to_user)
             state.to_user.clear()
@@ -119,11 +124,6 @@ class UReceiver(Node[Receiving]):
         if state.to_refuse:
             self._confirmer.put_all(state.to_refuse)
             state.to_refuse.clear()
-        for restarted in state.to_usender:
-            self._logger.info("peer:restarted", source=restarted.target)
-        if state.to_usender:
-            self._usender.put_all(state.to_usender)
-            state.to_usender.clear()
         counters = self._counters
         counters["strange"] = state.strange
         counters["duplicates"] = state.duplicates

@@ -12,6 +12,7 @@ from ..protocol.errors import FailureReason, PeerFailed
 from ..protocol.messages import Acknowledged, Expired, Failed, Grant, Restarted
 from ..protocol.numbering import Numbering
 from ..protocol.packages import OutPackage
+from ..protocol.runs import by_target
 from .context import TracedPackage
 from .messages import Batch, Death, FlushAll, Forget
 from .node import Node, Station
@@ -27,6 +28,9 @@ __all__ = ["USender"]
 
 SOON: Final = 0.02
 """Seconds in which resender should hear of what was sent, if nobody waits for room."""
+
+SHORT: Final = 8
+"""Packages in a run that are few enough to look for more of the same target further behind."""
 
 
 class USender(Node[Numbering]):
@@ -62,9 +66,12 @@ class USender(Node[Numbering]):
         self._wake_by: float | None = None
 
     def _handle(self, batch: Batch, now: float) -> None:
-        """Send the packages of a batch in runs, and handle everything else, and what is irregular, item by item."""
+        """Send the packages of a batch in runs, and handle everything else, and what is irregular, item by item.
+
+        Where targets take turns, what is left of the batch is ordered by target, so that there are runs.
+        """
         items, send_run, table = batch.items, self._state.send_run, self._table
-        at = 0
+        at, ordered = 0, False
         while at < len(items):
             item = items[at]
             if item.__class__ is OutPackage:
@@ -73,7 +80,11 @@ class USender(Node[Numbering]):
                 except Exception:  # noqa: BLE001 - one package of the run; `_send` finds out which, and crashes over it alone
                     behind = at
                 if behind > at:
-                    batch.begun = at = behind
+                    batch.begun = behind
+                    if behind - at < SHORT and not ordered:
+                        items[behind:] = by_target(items[behind:])
+                        ordered = True
+                    at = behind
                     continue
             batch.begun = at = at + 1
             handler = table.get(item.__class__)

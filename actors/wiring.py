@@ -23,8 +23,11 @@ STATE: Final = (
     ("sreceiver", "resender"),
     ("ureceiver", "confirmer"),
     ("ureceiver", "usender"),
+    ("dsender", "resender"),
+    ("resender", "dreceiver"),
 )
-"""These replace the state that the original shares behind mutexes. The last is new: it tells of sources that were restarted."""
+"""These replace the state that the original shares behind mutexes. The last three are new: they tell of sources that were restarted, when
+datagrams have left, and ask whether everything is handled that has arrived."""
 
 HOLDS_BACK: Final = (
     ("usender", "resender"),

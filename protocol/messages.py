@@ -33,6 +33,8 @@ __all__ = [
     "Flush",
     "Forgotten",
     "Grant",
+    "Left",
+    "Listen",
     "Received",
     "Refuse",
     "Refused",
@@ -47,19 +49,33 @@ __all__ = [
 class Datagrams(msgspec.Struct, frozen=True):
     """Any half -> dsender: datagrams for one target, to be sent in this order.
 
-    `numbers` are those of the packages in them, for traces only.
+    `numbers` are those of the packages in them, for traces only. `mark` is that of the last `Sent` they belong to, 0 if to none.
     """
 
     target: Address
     datagrams: list[bytes]
     numbers: Sequence[int] = ()
+    mark: int = 0
+
+
+class Left(msgspec.Struct, frozen=True):
+    """dsender -> Redelivery: everything up to this mark has been sent, the last of it at this time."""
+
+    mark: int
+    time: float
+
+
+class Listen(msgspec.Struct, frozen=True):
+    """Redelivery -> dreceiver -> sreceiver -> Redelivery: come back behind everything that had arrived at this time."""
+
+    time: float
 
 
 class Sent(msgspec.Struct, frozen=True):
     """Numbering -> Redelivery: these datagrams got the numbers from `first` on and are about to be sent.
 
     `before` is how many bytes were sent to the target, in reliable datagrams, before these. Each should be sent in `eager`
-    copies. `series` is that of the numbering, 0 if it is not introduced.
+    copies. `series` is that of the numbering, 0 if it is not introduced. `mark` counts these messages, for `Left`; 0 if there will be none.
     """
 
     target: Address
@@ -70,6 +86,7 @@ class Sent(msgspec.Struct, frozen=True):
     time: float
     eager: int = 1
     series: int = 0
+    mark: int = 0
 
 
 class Revive(msgspec.Struct, frozen=True):

@@ -25,7 +25,6 @@ from typing import Any
 
 from .address import Address
 from .ageing import Ageing
-from .congestion import BURST
 from .errors import FailureReason, PeerFailed, PeerRestarted
 from .header import CONTROL, ID_MASK
 from .identity import VOUCHED, base_of, introduction
@@ -52,9 +51,6 @@ __all__ = ["WINDOW", "Numbering"]
 
 WINDOW = 1024
 """Numbers that may be unconfirmed at once per target. Receivers refuse to have more than 1024 holes."""
-
-SCARCE = BURST
-"""With fewer bytes than this left, more are needed at once. Numbers come back with confirmations, which wake `Redelivery` anyway."""
 
 
 class Numbering:
@@ -91,6 +87,7 @@ class Numbering:
         self._restarts = Restarts()
         self._targets: dict[Address, Target] = {}
         self._unreliable = 0
+        self._marks = 0
         self._expiries: Ageing[Address] = Ageing()
         self._lives = 0
         self._flushes: list[tuple[object, dict[Address, int]]] = []
@@ -154,7 +151,7 @@ class Numbering:
         """Use the room that was granted."""
         target = self._targets.get(grant.target)
         if target is not None and target.life == grant.life:
-            target.limit, target.budget = grant.limit, grant.budget
+            target.grant(grant.limit, grant.budget)
             self._drain(target, now)
 
     def failed(self, failed: Failed) -> None:
@@ -338,7 +335,7 @@ class Numbering:
         before = target.total
         target.next = number + len(run)
         target.total = before + sum(map(len, datagrams))
-        if target.budget - target.total < SCARCE:
+        if target.budget - target.total < target.scarce:
             self.urgent = True
         last = self.to_resender[-1] if self.to_resender else None
         if (
@@ -350,14 +347,17 @@ class Numbering:
         ):
             last.datagrams.extend(datagrams)
         else:
-            self.to_resender.append(Sent(address, target.life, number, datagrams, before, now, eager, target.series))
+            self._marks += 1
+            sent = Sent(address, target.life, number, datagrams, before, now, eager, target.series, self._marks)
+            self.to_resender.append(sent)
         if self._identity is None or not target.series or target.acknowledged:
-            self._emit(address, run, datagrams, range(number, number + len(run)))
+            self._emit(address, run, datagrams, range(number, number + len(run)), self._marks)
             return
         for start in range(0, len(run), VOUCHED):
-            part = datagrams[start : start + VOUCHED]
+            part, last_mark = datagrams[start : start + VOUCHED], self._marks if start + VOUCHED >= len(run) else 0
             self._emit(address, (), [introduction(self._identity, target.series, target.hint, part)], range(0))
-            self._emit(address, run[start : start + VOUCHED], part, range(number + start, number + start + len(part)))
+            numbers = range(number + start, number + start + len(part))
+            self._emit(address, run[start : start + VOUCHED], part, numbers, last_mark)
 
     def _unreliable_run(self, run: list[OutPackage]) -> None:
         self._note("package:accepted", target=run[0].target, count=len(run))
@@ -376,7 +376,12 @@ class Numbering:
             self.notes += queued(address, count, len(target.backlog), short)
 
     def _emit(
-        self, address: Address, run: Sequence[OutPackage], datagrams: list[bytes], numbers: Sequence[int]
+        self,
+        address: Address,
+        run: Sequence[OutPackage],
+        datagrams: list[bytes],
+        numbers: Sequence[int],
+        mark: int = 0,
     ) -> None:
         if self.notes is not None and run:
             self.notes += numbered(run, numbers)
@@ -384,6 +389,8 @@ class Numbering:
         fits = last is not None and last.target == address and len(last.datagrams) + len(datagrams) <= MAX_RUN
         if last is not None and fits and self.notes is None and not last.datagrams[0][0] & CONTROL:
             last.datagrams.extend(datagrams)  # but an introduction stays by itself
+            if mark > last.mark:
+                self.to_dsender[-1] = Datagrams(address, last.datagrams, (), mark)
         else:
-            self.to_dsender.append(Datagrams(address, datagrams.copy(), () if self.notes is None else numbers))
+            self.to_dsender.append(Datagrams(address, datagrams.copy(), () if self.notes is None else numbers, mark))
         self.released.extend(run)

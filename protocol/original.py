@@ -37,8 +37,9 @@ class OriginalRecovery(Recovery):
             self._rest()
         return news, None
 
-    def due(self, now: float) -> list[int]:
+    def due(self, now: float, heard: float | None = None) -> list[int]:
         """Return what is to be sent again now; it counts as sent."""
+        del heard
         numbers: list[int] = []
         while self._timers and self._timers[0][0] <= now:
             _, serial, number = heapq.heappop(self._timers)
@@ -48,8 +49,9 @@ class OriginalRecovery(Recovery):
         self.triggers = (("timeout", len(numbers)),)
         return numbers
 
-    def deadline(self) -> float | None:
+    def deadline(self, *, timeouts: bool = True) -> float | None:
         """Return when `due` has something, or None."""
+        del timeouts
         while self._timers:
             time, serial, number = self._timers[0]
             if self._waits(number, serial):

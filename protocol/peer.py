@@ -49,6 +49,7 @@ class Peer:
         phase: how it stands.
         reason: why it failed.
         look_at: when the next timer goes off.
+        listening: a timeout is due, but perhaps not everything is handled that has arrived (see `lateness`).
         introducing: who knows the numbering; None if it is not introduced.
         resent: how many datagrams were sent to it again so far.
     """
@@ -61,6 +62,7 @@ class Peer:
     phase: Phase = Phase.ACTIVE
     reason: FailureReason = FailureReason.SILENT
     look_at: float = inf
+    listening: bool = False
     introducing: Introducing | None = None
     resent: int = 0
 

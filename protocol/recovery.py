@@ -12,6 +12,9 @@ The rules of `MeasuredRecovery`, after RFC 8985 (RACK) and RFC 6298:
 - if nothing tells of a loss, the packages sent longest ago are sent again after RTO. As long as still nothing is confirmed,
   two of them are sent as *probes*, at intervals that double up to `longest_wait`; what a probe's confirmation says of
   the rest is the first rule;
+- a confirmation of a package that had timed out may be that of its first copy: then the peer was only slow, and those of the others follow. So
+  what it says of others is judged when none has come for a quarter of a round trip. When confirmations come again after a timeout, everything that was sent once has
+  RTO from then on;
 - where more than 2 % are lost, what was lost once is sent again in two copies a few milliseconds apart. That costs no more
   bandwidth than the loss rate, and spares most packages that are lost twice a second round trip.
 """
@@ -20,6 +23,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Final
 
 from .header import MAX_CONFIRMED
@@ -39,6 +43,8 @@ FIRST_RESENDS: Final = 32
 PROBES: Final = 2
 MAX_DOUBLINGS: Final = 30
 """More would not change a wait that has a limit; 1024 would overflow, for a dead peer that is sent to again and again."""
+DOUBT: Final = 0.25
+"""Share of the round trip for which it is in doubt which copy was confirmed of a package that had timed out."""
 TWIN_GAP: Final = 0.004
 """Seconds between two copies of a package that was lost."""
 TWIN_LOSS: Final = 0.02
@@ -57,12 +63,15 @@ class MeasuredRecovery(Recovery):
 
     __slots__ = (
         "_backoff",
+        "_doubt",
+        "_doubt_until",
         "_judge_at",
         "_longest_wait",
         "_newest",
         "_order",
         "_probed_at",
         "_real_losses",
+        "_resumed",
         "_twins",
         "loss_rate",
         "tolerance",
@@ -78,8 +87,13 @@ class MeasuredRecovery(Recovery):
         self._newest = 0
         """The highest serial known to have arrived."""
         self._judge_at: float | None = None
+        self._doubt = 0
+        """The highest serial that may have arrived."""
+        self._doubt_until = inf
         self._backoff = 0
         self._probed_at = 0.0
+        self._resumed = 0.0
+        """When something was confirmed again after a timeout."""
         self._twins: list[tuple[float, int, int]]
         """A heap of (time, number, round serial) of copies to send."""
         self._real_losses = 0
@@ -95,13 +109,37 @@ class MeasuredRecovery(Recovery):
         first = numbers[0] if numbers else None
         measured = self._sent_at(first)
         news, once, again = self._take(numbers)
-        sample, newest = None, self._newest
+        sample = None
         if measured is not None and news:
             sample = max(0.0, now - measured)
             self.round_trip.sample(sample)
+        if news:
+            if self._backoff:
+                self._backoff, self._resumed = 0, now
+            # Nothing stays the very same nothing, which idle peers share.
+            self.loss_rate = self.loss_rate and self.loss_rate * (1 - 1 / LOSS_MEMORY) ** (len(once) + len(again))
+        certain, doubtful = self._arrived(once, again, now)
+        if not self.unconfirmed:
+            self._judge_at = None
+            self._rest()
+        elif max(certain, doubtful) > self._newest:
+            judge_at = now + SETTLE if len(numbers) >= MAX_CONFIRMED - 1 else now
+            if self._judge_at is None or self._judge_at > judge_at:
+                self._judge_at = judge_at
+        self._newest = max(self._newest, certain)
+        self._doubt = max(self._doubt, doubtful)
+        if not self.unconfirmed or self._doubt <= self._newest:
+            self._doubt, self._doubt_until = 0, inf
+        elif doubtful or once:
+            self._doubt_until = now + max(SETTLE, DOUBT * (self.round_trip.smoothed or 0.0))
+        return news, sample
+
+    def _arrived(self, once: Sequence[int], again: Sequence[Copies], now: float) -> tuple[int, int]:
+        """Return the highest serials of which a confirmation tells that they have arrived: for certain, and perhaps."""
+        certain = doubtful = 0
         if once:
             highest = max(once)
-            newest = max(newest, self._run_of(highest).serial_of(highest))
+            certain = self._run_of(highest).serial_of(highest)
         for copies in again:
             took = now - copies.round_sent
             if copies.lost and self.round_trip.minimum is not None and took < self.round_trip.minimum * TOO_SOON:
@@ -109,31 +147,27 @@ class MeasuredRecovery(Recovery):
                 continue
             if copies.lost:
                 self._needed()
-            newest = max(newest, copies.round_serial)
-        if news:
-            self._backoff = 0
-            # Nothing stays the very same nothing, which idle peers share.
-            self.loss_rate = self.loss_rate and self.loss_rate * (1 - 1 / LOSS_MEMORY) ** (len(once) + len(again))
-        if not self.unconfirmed:
-            self._judge_at = None
-            self._rest()
-        elif newest > self._newest:
-            judge_at = now + SETTLE if len(numbers) >= MAX_CONFIRMED - 1 else now
-            if self._judge_at is None or self._judge_at > judge_at:
-                self._judge_at = judge_at
-        self._newest = newest
-        return news, sample
+            if copies.doubtful:
+                doubtful = max(doubtful, copies.round_serial)
+            else:
+                certain = max(certain, copies.round_serial)
+        return certain, doubtful
 
-    def due(self, now: float) -> list[int]:
-        """Return what is to be sent again now; it counts as sent."""
+    def due(self, now: float, heard: float | None = None) -> list[int]:
+        """Return what is to be sent again now; it counts as sent. See `Recovery.due`."""
+        heard = now if heard is None else heard
         numbers: list[int] = []
+        if heard >= self._doubt_until:
+            self._newest = max(self._newest, self._doubt)
+            self._judge_at = now
+            self._doubt, self._doubt_until = 0, inf
         if self._judge_at is not None and now >= self._judge_at:
             self._judge(now, numbers)
         overtaken = len(numbers)
-        oldest = self._oldest()
-        if oldest is not None and now >= self._timeout_at(oldest):
+        late_at = self._late_at(now)
+        if late_at is not None and late_at <= heard:
             again = "probe" if self._backoff else "timeout"
-            self._time_out(now, numbers)
+            self._time_out(now, heard, numbers)
             late = len(numbers) - overtaken
         else:
             again, late = "timeout", 0
@@ -152,12 +186,17 @@ class MeasuredRecovery(Recovery):
         self.triggers = (("overtaken", overtaken), (again, late), *extra)
         return numbers
 
-    def deadline(self) -> float | None:
-        """Return when `due` has something, or None."""
+    def overdue(self, now: float) -> float | None:
+        """Return since when a timeout is due, or a doubt ends; see `Recovery.overdue`."""
+        at = min(inf if (late_at := self._late_at(now)) is None else late_at, self._doubt_until)
+        return at if at <= now else None
+
+    def deadline(self, *, timeouts: bool = True) -> float | None:
+        """Return when `due` has something, or None; see `Recovery.deadline`."""
         oldest = self._oldest()
         if oldest is None:
             return None
-        deadline = self._timeout_at(oldest)
+        deadline = min(self._timeout_at(oldest), self._doubt_until) if timeouts else inf
         if self._judge_at is not None:
             deadline = min(deadline, self._judge_at)
         if self._twins:
@@ -168,6 +207,7 @@ class MeasuredRecovery(Recovery):
         """Begin anew with everything that is unconfirmed; return it, to be sent again now."""
         self._backoff = 0
         self._judge_at = None
+        self._doubt, self._doubt_until = 0, inf
         self._twins.clear()
         return super().revive(now)
 
@@ -195,7 +235,8 @@ class MeasuredRecovery(Recovery):
             return None
         copies = self._copies.get(number)
         if copies is None:
-            return self._run_of(number).time
+            run = self._run_of(number)
+            return None if run.leaves_by else run.time
         return None if copies.lost else copies.round_sent
 
     def _oldest(self) -> Run | None:
@@ -228,8 +269,14 @@ class MeasuredRecovery(Recovery):
         self._judge_at = None
         patience = (self.round_trip.smoothed or 0.0) * 9 / 8 + SETTLE
         lost: list[int] = []
-        while (run := self._oldest()) is not None and run.serial < self._newest:
-            if run.serial + self.tolerance > self._newest and now < run.time + patience:
+        while (run := self._oldest()) is not None:
+            # What was sent again itself would have been confirmed before what came later, by whichever copy.
+            newest = max(self._newest, self._doubt) if run.number in self._copies else self._newest
+            if run.serial >= newest:
+                break
+            if run.leaves_by > now:
+                break  # what has overtaken it was an older copy's confirmation
+            if run.serial + self.tolerance > newest and now < run.time + patience:
                 self._judge_at = run.time + patience
                 break
             lost.append(self._take_oldest(run))
@@ -239,23 +286,36 @@ class MeasuredRecovery(Recovery):
         self.loss_rate += (1.0 - self.loss_rate) * min(1.0, len(lost) / LOSS_MEMORY)
         numbers += lost
 
+    def _late_at(self, now: float) -> float | None:
+        """Return when the next timeout is; what has not left yet begins to wait anew, since it cannot be sent before now."""
+        oldest = self._oldest()
+        if oldest is None:
+            return None
+        if oldest.leaves_by > now:
+            oldest.time = max(oldest.time, now)
+        return self._timeout_at(oldest)
+
     def _timeout_at(self, oldest: Run) -> float:
         timeout = self.round_trip.timeout
         if self._backoff == 0:
-            return oldest.time + timeout
+            return self._waits_since(oldest) + timeout
         return self._probed_at + min(
             timeout * 2.0 ** min(self._backoff, MAX_DOUBLINGS), max(timeout, self._longest_wait)
         )
 
-    def _time_out(self, now: float, numbers: list[int]) -> None:
+    def _waits_since(self, run: Run) -> float:
+        """Return since when the first copy of a run waits for its confirmation."""
+        return run.time if run.number in self._copies else max(run.time, self._resumed)
+
+    def _time_out(self, now: float, heard: float, numbers: list[int]) -> None:
         """Send again what was sent longest ago."""
-        wait = 0.0 if self._backoff else self.round_trip.timeout
+        latest = heard if self._backoff else heard - self.round_trip.timeout
         for _ in range(PROBES if self._backoff else FIRST_RESENDS):
             oldest = self._oldest()
-            if oldest is None or oldest.time == now or oldest.time + wait > now:
+            if oldest is None or oldest.time == now or oldest.leaves_by > now or self._waits_since(oldest) > latest:
                 break
             number = self._take_oldest(oldest)
-            self._again(number, now)
+            self._again(number, now).doubtful = True
             numbers.append(number)
         self._backoff += 1
         self._probed_at = now

@@ -28,7 +28,21 @@ from .giving_up import GivingUp
 from .header import unwrap_all
 from .identity import HINT_BITS
 from .introducing import Answer, Introducing
-from .messages import Acknowledged, Confirmed, Datagrams, Expired, Forgotten, Grant, Refused, Restarted, Revive, Sent
+from .lateness import Lateness
+from .messages import (
+    Acknowledged,
+    Confirmed,
+    Datagrams,
+    Expired,
+    Forgotten,
+    Grant,
+    Left,
+    Listen,
+    Refused,
+    Restarted,
+    Revive,
+    Sent,
+)
 from .notes import confirmed as noted
 from .notes import resent
 from .numbering import WINDOW
@@ -56,10 +70,12 @@ class Redelivery(GivingUp):
         window: numbers that may be unconfirmed at once per peer.
         memory: seconds after which a silent peer is forgotten.
         identity: of our own stack; None introduces nothing.
+        lateness: our own stack may be late, and answers with `Left` and `Listen` (see `lateness`).
 
     Attributes:
         to_usender: messages for `Numbering`.
         to_dsender: datagrams to send again.
+        to_dreceiver: questions that go the way of the confirmations.
         failures: reports for the user.
         flushed: tokens of the `Flush` messages that are done.
         resent: how many datagrams were sent again so far.
@@ -77,9 +93,11 @@ class Redelivery(GivingUp):
         window: int = WINDOW,
         memory: float = MEMORY,
         identity: int | None = None,
+        lateness: bool = False,
     ) -> None:
         super().__init__(memory)
         self.to_dsender: list[Datagrams] = []
+        self.to_dreceiver: list[Listen] = []
         self.resent = 0
         self.lost = 0
         self.strange = 0
@@ -91,6 +109,7 @@ class Redelivery(GivingUp):
         self._timers: list[tuple[float, int, Address, Peer]] = []
         """A heap of (time, serial, target, peer)."""
         self._serial = 0
+        self._lateness: Lateness[tuple[Address, Peer]] | None = Lateness() if lateness else None
 
     # What Numbering tells.
 
@@ -101,16 +120,29 @@ class Redelivery(GivingUp):
         if peer is None:
             peer = self._meet(sent.target, sent.life, sent.first, now, sent)
         before = peer.recovery.in_flight
-        peer.recovery.sent(sent.first, sent.datagrams, now)
+        run = peer.recovery.sent(sent.first, sent.datagrams, now)
         peer.sent = now
         peer.room.total = sent.before + peer.recovery.in_flight - before
         self.pending += len(sent.datagrams)
+        if self._lateness is not None and sent.mark and sent.eager == 1:
+            self._lateness.expect(sent.mark, run, (sent.target, peer))
         if sent.eager > 1:
             peer.recovery.extra_copies(sent.first, [now + EAGER_GAP * copy for copy in range(1, sent.eager)])
         self._grant(sent.target, peer, now)
         if self._given_up:
             self._fail(sent.target, peer, FailureReason.CLOSED)
         self._set_timer(sent.target, peer)
+
+    def left(self, left: Left) -> None:
+        """Note that packages have left our stack."""
+        for run, (target, peer) in self._lateness.left(left) if self._lateness is not None else ():
+            if peer.look_at > run.time + peer.recovery.round_trip.timeout:
+                self._set_timer(target, peer)
+
+    def heard(self, listen: Listen) -> None:
+        """Note that everything is handled which had arrived when this was asked; `tick` does what follows."""
+        if self._lateness is not None:
+            self._lateness.answer(listen)
 
     def poisoned(self, message: Sent | Revive, now: float) -> None:
         """Give up a peer because handling `message` crashed; what that carried is reported with the rest."""
@@ -222,6 +254,9 @@ class Redelivery(GivingUp):
         first = self._ageing.deadline()
         if self._timers and (first is None or self._timers[0][0] < first):
             first = self._timers[0][0]
+        late = None if self._lateness is None else self._lateness.deadline()
+        if late is not None:
+            first = late if first is None else min(first, late)
         if self._give_up_at is None or self._given_up or not self.pending:
             return first
         return self._give_up_at if first is None else min(first, self._give_up_at)
@@ -230,13 +265,22 @@ class Redelivery(GivingUp):
         """Do what is due: send again, grant, give up, forget."""
         if self._give_up_at is not None and now >= self._give_up_at and not self._given_up:
             self._fail_all()
+        for target, peer in self._lateness.answered(now) if self._lateness is not None else ():
+            peer.listening = False
+            if self._peers.get(target) is peer:
+                self._look(target, peer, now)
         timers = self._timers
         while timers and timers[0][0] <= now:
-            time, _, target, peer = timers[0]
+            timer = timers[0]
+            time, _, target, peer = timer
             if self._peers.get(target) is peer and time == peer.look_at:
                 self._look(target, peer, now)
-            # Removed only now, so that a crash loses no timer; those added meanwhile are not before it.
-            heapq.heappop(timers)
+            # Removed only now, so that a crash loses no timer; it may be no longer the first.
+            if timers[0] is timer:
+                heapq.heappop(timers)
+            else:
+                timers.remove(timer)
+                heapq.heapify(timers)
         self._ageing.collect(now, lambda target: self._forget(target, now))
 
     def _look(self, target: Address, peer: Peer, now: float) -> None:
@@ -253,9 +297,14 @@ class Redelivery(GivingUp):
         self._set_timer(target, peer)
 
     def _recover(self, target: Address, peer: Peer, now: float) -> None:
-        recovery = peer.recovery
+        recovery, late, heard = peer.recovery, self._lateness, now
+        if late is not None:
+            heard = late.heard
         lost = recovery.lost
-        numbers = recovery.due(now)
+        numbers = recovery.due(now, heard)
+        if late is not None and not peer.listening and recovery.overdue(now) is not None:
+            peer.listening = True
+            self.to_dreceiver += late.ask((target, peer), now)
         for number in numbers:
             copies = recovery.copies(number)
             if self._policy.exhausted(copies.copies - 1, now - copies.first_sent):
@@ -271,7 +320,7 @@ class Redelivery(GivingUp):
         if peer.phase is not Phase.ACTIVE:
             return
         time = peer.room.opens_at
-        recovery = peer.recovery.deadline()
+        recovery = peer.recovery.deadline(timeouts=not peer.listening)
         if recovery is not None:
             time = min(time, recovery, peer.silent_at(self._policy.silence))
         if time < peer.look_at:
@@ -286,6 +335,7 @@ class Redelivery(GivingUp):
         """
         if address is None:
             self._timers, self._ageing, self._aged = [], Ageing(), set()
+            self._lateness = None if self._lateness is None else Lateness()
         for target, old in list(self._peers.items()):
             if address in (None, target):
                 peer = self._meet(target, old.life, min(old.recovery.unconfirmed, default=old.recovery.next), now)

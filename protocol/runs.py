@@ -3,22 +3,27 @@
 The rules:
 
 - what is handled together is alike: one target, reliable or not, nothing special about a package;
+- between targets there is no order, so packages that wait together are brought together by target; those of one target stay in order;
 - packages of a run that may arrive in any order are brought together by size. Those that must not, stay as they are;
 - their datagrams are made together.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from .header import ID_MASK, Reliability, pack_header
+from .messages import Grant
 from .packages import OutPackage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MAX_RUN", "by_size", "end_of_run", "pack_run"]
+    from .address import Address
+
+__all__ = ["MAX_RUN", "by_size", "by_target", "end_of_run", "pack_run"]
 
 WORTH_SORTING = 16
 """Packages from which on it pays to bring those of a size together."""
@@ -46,6 +51,29 @@ def end_of_run(items: Sequence[Any], at: int) -> int:
         ):
             return place
     return min(len(items), at + MAX_RUN)
+
+
+def by_target(items: Sequence[Any]) -> list[Any]:
+    """Bring packages for one target together, and grants in front of them; nothing goes past any other item."""
+    ordered: list[Any] = []
+    grants: list[Any] = []
+    packages: dict[Address, list[Any]] = {}
+    for item in items:
+        kind = item.__class__
+        if kind is OutPackage or isinstance(item, OutPackage):
+            run = packages.get(item.target)
+            if run is None:
+                packages[item.target] = [item]
+            else:
+                run.append(item)
+        elif kind is Grant:
+            grants.append(item)  # absolute, so it may come sooner; then there is room for what is behind it
+        else:
+            ordered.extend(chain(grants, *packages.values(), (item,)))
+            grants.clear()
+            packages.clear()
+    ordered.extend(chain(grants, *packages.values()))
+    return ordered
 
 
 def by_size(run: list[OutPackage]) -> list[OutPackage]:

@@ -18,7 +18,7 @@ from itertools import accumulate, islice
 from math import inf
 from typing import Final
 
-from .congestion import INITIAL
+from .congestion import BURST, INITIAL
 from .header import HEADER_SIZE, ID_MASK
 from .identity import ATTEMPT_BITS, choose_hint
 from .packages import OutPackage
@@ -42,6 +42,7 @@ class Target:
         limit: numbers below this may be given.
         total: bytes sent in reliable datagrams.
         budget: bytes that may have been sent.
+        scarce: with fewer of them left than this, more are needed at once.
         backlog: packages that wait, and when each expires.
         left: how many packages have left the backlog, whichever way.
         asleep: the peer failed and nothing was sent to it since.
@@ -58,6 +59,7 @@ class Target:
     limit: int
     total: int = 0
     budget: int = INITIAL
+    scarce: int = INITIAL // 2
     backlog: deque[tuple[OutPackage, float]] = field(default_factory=lambda: NOTHING)
     left: int = 0
     asleep: bool = False
@@ -85,6 +87,11 @@ class Target:
             return max(0, count)
         ends = list(accumulate([HEADER_SIZE + len(package.data) for package in run]))
         return min(count, bisect_right(ends, self.budget - self.total))
+
+    def grant(self, limit: int, budget: int) -> None:
+        """Have this room. More of it is needed at once when half is used, at the latest when a burst is left; numbers come with confirmations anyway."""
+        self.limit, self.budget = limit, budget
+        self.scarce = min(BURST, (budget - self.total) // 2)
 
     def fitting(self, most: int) -> list[OutPackage]:
         """Return the packages at the head of the backlog, at most so many, for which there is room; an eager one by itself."""

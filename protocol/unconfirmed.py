@@ -45,12 +45,14 @@ class Run:
         serial: of that copy.
         end: the number after the last one.
         time: when they were sent, in seconds.
+        leaves_by: when they have left at the latest, while we do not know when they leave; else 0 (see `lateness`).
     """
 
     number: int
     serial: int
     end: int
     time: float
+    leaves_by: float = 0.0
 
     def serial_of(self, number: int) -> int:
         """Return the serial of a package's copy in this run."""
@@ -69,6 +71,7 @@ class Copies:
         round_serial: of that copy.
         copies: how many were sent.
         lost: how often it was judged lost, or sent again for want of an answer.
+        doubtful: it was sent again for want of an answer, so a confirmation may well be that of an older copy.
     """
 
     first_sent: float
@@ -78,6 +81,7 @@ class Copies:
     round_serial: int
     copies: int = 1
     lost: int = 0
+    doubtful: bool = False
 
 
 class Recovery:
@@ -128,7 +132,7 @@ class Recovery:
         self._copies: dict[int, Copies]
         self._rest()
 
-    def sent(self, first: int, datagrams: Sequence[bytes], now: float) -> None:
+    def sent(self, first: int, datagrams: Sequence[bytes], now: float) -> Run:
         """Expect the confirmation of packages that are sent for the first time; `first` is the number of the first."""
         if not self.unconfirmed:
             self._wake()
@@ -143,6 +147,7 @@ class Recovery:
         self._runs.append(run)
         self._firsts.append(first)
         self._sent(run)
+        return run
 
     def confirmed(self, numbers: Sequence[int], now: float) -> tuple[int, float | None]:
         """Take the confirmation of these numbers.
@@ -152,12 +157,20 @@ class Recovery:
         """
         raise NotImplementedError
 
-    def due(self, now: float) -> list[int]:
-        """Return what is to be sent again now; it counts as sent."""
+    def due(self, now: float, heard: float | None = None) -> list[int]:
+        """Return what is to be sent again now; it counts as sent.
+
+        Everything that had arrived at the time `heard` is handled; None if that is all there is.
+        """
         raise NotImplementedError
 
-    def deadline(self) -> float | None:
-        """Return when `due` has something, or None."""
+    def overdue(self, now: float) -> float | None:
+        """Return since when a timeout is due that waits for what was heard; None if there is none."""
+        del now
+        return None
+
+    def deadline(self, *, timeouts: bool = True) -> float | None:
+        """Return when `due` has something, or None; without `timeouts` something that does not wait for what was heard."""
         raise NotImplementedError
 
     def extra_copies(self, number: int, times: Iterable[float]) -> None:
@@ -278,4 +291,5 @@ class Recovery:
         copies.last_sent = copies.round_sent = now
         copies.copies += 1
         copies.lost += 1
+        copies.doubtful = False
         return copies

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from packhorse.actors.dreceiver import MANY, RECEIVES, ROOM, DReceiver, by_kind, kind_of
 from packhorse.actors.inbox import Inbox
 from packhorse.actors.mailbox import Mailbox
-from packhorse.actors.messages import Readable
+from packhorse.actors.messages import Batch, Readable
 from packhorse.actors.node import Station
 from packhorse.protocol.header import KINDS, Kind
-from packhorse.protocol.messages import Received
+from packhorse.protocol.lateness import PATIENCE
+from packhorse.protocol.messages import Listen, Received
 from packhorse.testing import ManualClock
 
 from .helpers import quiet
@@ -134,7 +135,16 @@ class Hand:
         self.inbox.slept = slept
         self.node.on_receive(Readable())
 
-    def out(self, name: str) -> list[Received]:
+    def ask(self, question: Listen) -> None:
+        """Let a question wait in the mailbox, and be handled."""
+        self.inbox.slept = True
+        self.node.on_receive(Batch([question]))
+
+    def asks_itself(self) -> Any:
+        """Take what waits in its own mailbox."""
+        return self.inbox.mailbox.take()
+
+    def out(self, name: str) -> list[Any]:
         return self.outlets[name].take() or []  # type: ignore[return-value] # there are no envelopes in it
 
 
@@ -226,6 +236,33 @@ def test_each_is_stamped_when_it_was_received(hand: Hand) -> None:
     hand.source.on_receive = second_passes
     hand.read((PEER, 7, run(7, CONTROL)), (PEER, 7, run(7, CONTROL)))
     assert [one.time for one in hand.out("sreceiver")] == [1.0, 2.0]
+
+
+def test_a_question_is_passed_on_behind_everything_that_has_arrived(hand: Hand) -> None:
+    hand.source.arrived += [(PEER, 7, run(7, CONTROL)), (PEER, 8, run(8, PACKAGE)), (PEER, 7, run(7, CONTROL))]
+    hand.ask(Listen(0.0))
+    assert [type(item) for item in hand.out("sreceiver")] == [Received, Received, Listen]
+    assert len(hand.out("ureceiver")) == 1
+    hand.ask(Listen(1.0))
+    assert hand.out("sreceiver") == [Listen(1.0)]
+
+
+def test_a_question_waits_while_more_has_arrived_than_is_read_at_once(hand: Hand) -> None:
+    hand.source.arrived += [(PEER, 7, run(7, CONTROL))] * (RECEIVES + 1)
+    hand.ask(Listen(0.0))
+    assert len(hand.out("sreceiver")) == RECEIVES, "without the question"
+    assert hand.asks_itself() == [Listen(0.0)]
+    hand.ask(Listen(0.0))
+    assert [type(item) for item in hand.out("sreceiver")] == [Received, Listen]
+    assert hand.asks_itself() is None
+
+
+def test_a_question_that_counts_as_answered_is_dropped(hand: Hand) -> None:
+    hand.source.arrived += [(PEER, 7, run(7, CONTROL))] * RECEIVES
+    hand.clock.time = PATIENCE
+    hand.ask(Listen(0.0))
+    assert len(hand.out("sreceiver")) == RECEIVES
+    assert hand.asks_itself() is None
 
 
 def test_what_the_system_lost_is_published(hand: Hand) -> None:

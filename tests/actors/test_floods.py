@@ -28,6 +28,7 @@ class Alone(DReceiver):
         self._sreceiver, self._ureceiver = self.sreceiver, self.ureceiver
         self._packages = []
         self._controls = []
+        self._listened = []
         self._counters = Counter[str]()
         self._transport = cast("Any", SimpleNamespace(overflowed=0))
         self._inbox = cast("Any", SimpleNamespace(slept=False))

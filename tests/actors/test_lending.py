@@ -99,6 +99,19 @@ def test_an_idle_reader_naps_once_and_then_sleeps_for_good(clock: ManualClock, r
     assert reader.got[1:] == [(100.0 + NAP, [1])]
 
 
+def test_soft_puts_that_are_too_many_hold_nobody_back_until_the_reader_looks_by_itself(
+    clock: ManualClock, reader: Reader
+) -> None:
+    clock.advance(NAP)
+    feeder = Mailbox("feeder", ManualClock())
+    reader.mailbox.put_softly(range(reader.mailbox.capacity + 1))
+    assert reader.got == []
+    reader.mailbox.over_capacity(feeder)
+    clock.settle()
+    assert [len(batch) for _, batch in reader.got] == [reader.mailbox.capacity + 1]
+    feeder.close()
+
+
 class Worker(Node[None]):
     """Notes which thread handles what, and does what the test says over an item."""
 

@@ -6,6 +6,7 @@ import errno
 import threading
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from packhorse import (
@@ -35,6 +36,7 @@ from packhorse.actors.usender import USender
 from packhorse.protocol.confirmations import Confirmations
 from packhorse.protocol.congestion import BURST, FixedController
 from packhorse.protocol.header import MAX_DATAGRAM, pack_confirmation, pack_header
+from packhorse.protocol.identity import base_of, introduction, unpack_echo
 from packhorse.protocol.messages import (
     Confirmed,
     Datagrams,
@@ -43,6 +45,8 @@ from packhorse.protocol.messages import (
     Flush,
     Forgotten,
     Grant,
+    Left,
+    Listen,
     Received,
     Revive,
     Sent,
@@ -266,7 +270,7 @@ def test_usender_tells_resender_of_each_run_and_gives_it_to_dsender(usender: Ben
     datagrams = [datagram(0, data=b"0"), datagram(1, data=b"1")]
     (sent,) = usender.out("resender")
     assert (sent.target, sent.first, sent.datagrams, sent.time) == (THERE, 0, datagrams, clock.now())
-    assert usender.out("dsender") == [Datagrams(THERE, datagrams)]
+    assert usender.out("dsender") == [Datagrams(THERE, datagrams, mark=1)]
     assert usender.extras["admission"].waiting(THERE) == 0
 
 
@@ -456,6 +460,32 @@ class Paced(FixedController):
     rate = BURST / 0.010
 
 
+def test_resender_asks_whether_everything_is_handled_before_a_timeout_counts(
+    bench: Callable[..., Bench], clock: ManualClock
+) -> None:
+    made = bench(Resender, Redelivery(ResendPolicy(), lambda: 0.5, lateness=True), errors=ErrorEnd(clock))
+    made.put(sent(0, 1, clock.now()))
+    clock.advance(0.3)
+    assert made.out("dsender") == []
+    made.put(*made.out("dreceiver"), Confirmed(THERE, [0], clock.now()))
+    assert made.out("dsender") == [], "what waits behind the answer counts too"
+    made.put(sent(1, 1, clock.now()))
+    clock.advance(1.0)
+    made.put(*made.out("dreceiver"))
+    assert made.out("dsender") == [Datagrams(THERE, [datagram(1)])]
+
+
+def test_resender_hears_what_has_left(bench: Callable[..., Bench], clock: ManualClock) -> None:
+    made = bench(Resender, Redelivery(ResendPolicy(), lambda: 0.5, lateness=True), errors=ErrorEnd(clock))
+    made.put(msgspec.structs.replace(sent(0, 1, clock.now()), mark=1))
+    clock.advance(0.2)
+    made.put(Left(1, clock.now()))
+    clock.advance(0.2)
+    assert made.out("dreceiver") == []
+    clock.advance(0.1)
+    assert len(made.out("dreceiver")) == 1
+
+
 def test_resender_grants_more_when_the_pace_allows_it(bench: Callable[..., Bench], clock: ManualClock) -> None:
     made = bench(Resender, Redelivery(ResendPolicy(), lambda: 0.5, controller=Paced), errors=ErrorEnd(clock))
     full = pack_header(Reliability.UNORDERED, Peers.PLAYERS, 0).ljust(MAX_DATAGRAM, b"x")
@@ -548,6 +578,13 @@ def test_a_datagram_the_system_refuses_is_counted_and_stops_nothing(
     assert [what for _, what in wire.sent] == [b"1", b"3", b"4"]
     assert node.counters() == {"datagrams": 3, "refused": 2, f"refused.{code}": 2}
     assert node.deaths == []
+
+
+def test_dsender_tells_resender_what_leaves_before_it_does(bench: Callable[..., Bench], wire: Wire) -> None:
+    made = bench(DSender, transport=wire)
+    made.put(Datagrams(THERE, [b"1"], mark=7), Datagrams(THERE, [b"2"]))
+    (left,) = made.out("resender")
+    assert left == Left(7, made.clock.now())
 
 
 def test_a_cancelled_dsender_sends_what_it_holds(bench: Callable[..., Bench], wire: Wire) -> None:
@@ -685,6 +722,27 @@ def test_ureceiver_hands_a_package_over_before_confirmer_hears_of_it(
     assert order == ["user", "confirmer"]
 
 
+def test_ureceiver_tells_usender_of_a_restart_before_the_user_can_answer_who_was_restarted(
+    bench: Callable[..., Bench], clock: ManualClock
+) -> None:
+    end = PackageEnd(clock)
+    receiver = bench(UReceiver, Receiving(identity=7), packages=end, policy=ConfirmPolicy())
+    known: list[tuple[int, list[Any]]] = []
+    put = end.put_all
+
+    def to_user(packages: list[Any]) -> None:
+        known.append((len(packages), [one.target for one in receiver.out("usender")]))
+        put(packages)
+
+    end.put_all = to_user  # type: ignore[assignment,method-assign] # to see what is known by then
+    for identity in (1 << 40, 2 << 40):
+        receiver.put(received(introduction(identity, 0x10, 8)))
+        hint, _, by = unpack_echo(receiver.out("confirmer")[-1].echo)
+        base = base_of(identity, 0x10, by)
+        receiver.put(received(pack_header(Reliability.UNORDERED, Peers.PLAYERS, base, hint) + b"x"))
+    assert known == [(1, []), (1, [THERE])]
+
+
 def test_ureceiver_takes_nothing_while_the_user_is_behind_and_then_says_that_it_lives(
     receiver: Bench, clock: ManualClock
 ) -> None:
@@ -756,6 +814,12 @@ def test_what_was_read_before_a_crash_is_passed_on(
     node.start()
     node.restart()
     assert [one.ids for one in node.out("resender")] == [[1], [3]]
+
+
+def test_sreceiver_passes_a_question_on_in_its_place(bench: Callable[..., Bench]) -> None:
+    made = bench(SReceiver)
+    made.put(received(pack_confirmation([1])), Listen(1.0), received(pack_confirmation([2])))
+    assert [type(item) for item in made.out("resender")] == [Confirmed, Listen, Confirmed]
 
 
 def test_sreceiver_ends_at_once(bench: Callable[..., Bench]) -> None:

@@ -120,9 +120,16 @@ class Rounds:
         return f"{statistics.median(ratios):.2f}" if ratios else "-"
 
     def flood_table(self, title: str) -> None:
-        """Print the figures of a flood: `arrived`, `rate`, `sending` and `receiving` (CPU us for each), `again`."""
+        """Print the figures of a flood: `arrived`, `rate`, `sending` and `receiving` (CPU us for each), `again`, `twice`."""
         table = Table(
-            title, "arrived", "a second", "to the bare loop", "CPU us sending", "CPU us receiving", "sent again"
+            title,
+            "arrived",
+            "a second",
+            "to the bare loop",
+            "CPU us sending",
+            "CPU us receiving",
+            "sent again",
+            "for nothing",
         )
         for name in self._names:
             table.row(
@@ -133,6 +140,7 @@ class Rounds:
                 f"{self.median(name, 'sending'):.2f}",
                 f"{self.median(name, 'receiving'):.2f}",
                 f"{self.median(name, 'again'):.0f}",
+                f"{self.median(name, 'twice'):.0f}",
             )
         table.end()
 

@@ -50,11 +50,15 @@ SOME = 64
 
 
 class Arrival(NamedTuple):
-    """How many the user got, when the last of them (`time.monotonic`), and what that took of the CPU (seconds)."""
+    """How many the user got, when the last of them (`time.monotonic`), what that took of the CPU (seconds), and how many came once more.
+
+    What came once more was sent again though it was not lost.
+    """
 
     arrived: int
     last: float
     cpu: float
+    twice: int = 0
 
 
 class Sent(NamedTuple):
@@ -187,7 +191,8 @@ class Packhorse:
                     arrived += self.take(packages)
                     last = time.monotonic()
             cpu = time.process_time() - cpu
-        pipe.send(Arrival(arrived, last, cpu))
+            twice = stack.counters().get("ureceiver.duplicates", 0)
+        pipe.send(Arrival(arrived, last, cpu, twice))
 
     def take(self, packages: list[packhorse.InPackage]) -> int:
         """Return how many there are."""

@@ -73,6 +73,7 @@ def measure(contender: Contender, senders: int, processes: int, count: int, size
         "sending": sum(one.cpu for one in sent) / (each * senders) * 1e6,
         "receiving": arrival.cpu / max(1, arrival.arrived) * 1e6,
         "again": sum(one.again for one in sent),
+        "twice": arrival.twice,
     }
 
 

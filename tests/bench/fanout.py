@@ -61,6 +61,7 @@ def measure(reliability: Reliability | None, peers: int, count: int, size: int) 
         "sending": sent.cpu / count * 1e6,
         "receiving": arrival.cpu / max(1, arrival.arrived) * 1e6,
         "again": sent.again,
+        "twice": max(0, arrival.arrived - count) if reliability else 0,
     }
 
 

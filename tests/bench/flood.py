@@ -39,6 +39,7 @@ def measure(contender: Contender, data: list[bytes], count: int) -> dict[str, fl
         "sending": sent.cpu / count * 1e6,
         "receiving": arrival.cpu / max(1, arrival.arrived) * 1e6,
         "again": sent.again,
+        "twice": arrival.twice,
     }
 
 

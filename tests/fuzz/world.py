@@ -29,6 +29,7 @@ from packhorse.protocol.messages import (
     Failed,
     Forgotten,
     Grant,
+    Listen,
     Received,
     Refused,
     Restarted,
@@ -79,7 +80,7 @@ class _Unpacker(SReceiver):
         """Return what the datagrams confirm, or refuse."""
         self._received(received, received.time)
         read, self._read = self._read, []
-        return read
+        return [one for one in read if not isinstance(one, Listen)]
 
 
 class World:

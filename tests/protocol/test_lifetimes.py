@@ -56,7 +56,7 @@ def test_a_package_whose_time_has_passed_gets_no_id_though_nobody_looked_yet() -
     numbering.to_resender.clear()
     numbering.granted(Grant(A, 1, 10, PLENTY), 1.5)
     assert _expired(numbering) == [(A, [b"gone"])]
-    assert numbering.to_resender == [Sent(A, 1, 1, [datagram(1, b"next")], 8, 1.5)]
+    assert numbering.to_resender == [Sent(A, 1, 1, [datagram(1, b"next")], 8, 1.5, mark=2)]
 
 
 def test_a_flush_does_not_wait_for_what_expired() -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 import copy
 
 from packhorse.protocol import OutPackage, Peers
-from packhorse.protocol.congestion import INITIAL
+from packhorse.protocol.congestion import BURST, INITIAL
+from packhorse.protocol.header import HEADER_SIZE
 from packhorse.protocol.messages import (
     Datagrams,
     Dropped,
@@ -93,7 +94,7 @@ def test_numbers_go_on_where_ids_wrap() -> None:
     numbering.to_dsender.clear()
     numbering.to_resender.clear()
     _send(numbering, 2)
-    assert numbering.to_dsender == [Datagrams(A, [datagram(0xFFFFFF), datagram(0)])]
+    assert numbering.to_dsender == [Datagrams(A, [datagram(0xFFFFFF), datagram(0)], mark=2)]
     assert _numbers(numbering) == [0xFFFFFF, 0x1000000]
 
 
@@ -105,7 +106,7 @@ def test_at_the_window_packages_wait_and_a_grant_lets_them_go_in_order() -> None
     assert [released.data for released in numbering.released] == [b"0", b"1"]
     numbering.to_dsender.clear()
     numbering.granted(Grant(A, 1, 4, PLENTY), 2.0)
-    assert numbering.to_dsender == [Datagrams(A, [datagram(2, b"2"), datagram(3, b"3")])]
+    assert numbering.to_dsender == [Datagrams(A, [datagram(2, b"2"), datagram(3, b"3")], mark=1)]
     assert numbering.waiting == 1
     assert [released.data for released in numbering.released] == [b"0", b"1", b"2", b"3"]
 
@@ -122,7 +123,21 @@ def test_beyond_the_granted_bytes_packages_wait_though_there_are_numbers() -> No
     numbering.granted(Grant(A, 1, WINDOW, INITIAL + 3 * 508), 2.0)
     assert numbering.waiting == 0
     last = [datagram(number, bytes(504)) for number in range(count, count + 3)]
-    assert numbering.to_resender[-1] == Sent(A, 1, count, last, count * 508, 2.0)
+    assert numbering.to_resender[-1] == Sent(A, 1, count, last, count * 508, 2.0, mark=2)
+
+
+def test_more_room_is_needed_at_once_when_half_of_it_is_used_or_a_burst_is_left() -> None:
+    numbering = Numbering()
+    _send(numbering, 1)
+    for room, until in ((1000, 500), (4 * BURST, 3 * BURST)):
+        total = numbering._targets[A].total
+        numbering.granted(Grant(A, 1, WINDOW, total + room), 1.0)
+        numbering.urgent = False
+        sizes: list[int] = []
+        while not numbering.urgent and sum(sizes) < room:
+            numbering.send(package(bytes(96)), 1.0)
+            sizes.append(HEADER_SIZE + 96)
+        assert until < sum(sizes) <= until + sizes[0], room
 
 
 def test_a_large_package_that_must_wait_is_not_overtaken_by_a_small_one() -> None:
@@ -152,7 +167,7 @@ def test_eager_packages_travel_alone_and_say_in_how_many_copies() -> None:
         (2, 2, 10),
         (3, 1, 15),
     ]
-    assert numbering.to_dsender == [Datagrams(A, [datagram(number) for number in range(4)])]
+    assert numbering.to_dsender == [Datagrams(A, [datagram(number) for number in range(4)], mark=4)]
 
 
 def test_one_target_at_its_limit_holds_up_no_other() -> None:
@@ -160,7 +175,7 @@ def test_one_target_at_its_limit_holds_up_no_other() -> None:
     _send(numbering, 3, A)
     _send(numbering, 1, B)
     assert numbering.waiting == 2
-    assert numbering.to_dsender[-1] == Datagrams(B, [datagram(0)])
+    assert numbering.to_dsender[-1] == Datagrams(B, [datagram(0)], mark=2)
 
 
 def test_a_grant_of_an_older_life_or_for_an_unknown_target_changes_nothing() -> None:
@@ -230,7 +245,7 @@ def test_after_a_failure_the_next_package_revives_the_peer_once_and_waits_for_ro
     numbering.granted(Grant(A, 1, 500, PLENTY), 1.0)
     assert numbering.waiting == 2, "a grant of the old life"
     numbering.granted(Grant(A, 2, 500, PLENTY), 1.0)
-    assert numbering.to_resender == [Sent(A, 2, 3, [datagram(3), datagram(4)], 15, 1.0)]
+    assert numbering.to_resender == [Sent(A, 2, 3, [datagram(3), datagram(4)], 15, 1.0, mark=2)]
 
 
 def test_unreliable_packages_do_not_revive_a_peer() -> None:
@@ -247,7 +262,7 @@ def test_a_target_that_expired_starts_at_zero() -> None:
     numbering.to_resender.clear()
     numbering.expired(Expired(A, 1, 3), 1.0)
     _send(numbering, 1)
-    assert numbering.to_resender == [Sent(A, 2, 0, [datagram(0)], 0, 1.0)]
+    assert numbering.to_resender == [Sent(A, 2, 0, [datagram(0)], 0, 1.0, mark=2)]
 
 
 def test_a_target_that_got_numbers_since_has_not_expired() -> None:
@@ -266,7 +281,7 @@ def test_a_failed_target_that_nobody_revived_expires_with_its_last_life() -> Non
     _failed(numbering)
     numbering.expired(Expired(A, 1, 3), 1.0)
     _send(numbering, 1)
-    assert numbering.to_resender == [Sent(A, 2, 0, [datagram(0)], 0, 1.0)]
+    assert numbering.to_resender == [Sent(A, 2, 0, [datagram(0)], 0, 1.0, mark=2)]
 
 
 def test_what_expired_before_it_was_revived_waits_for_the_answer_to_the_revival() -> None:
@@ -278,7 +293,7 @@ def test_what_expired_before_it_was_revived_waits_for_the_answer_to_the_revival(
     numbering.expired(Expired(A, 1, 3), 1.0)
     assert (numbering.to_resender, numbering.waiting) == ([], 2)
     numbering.expired(Expired(A, 2, 3), 1.0)
-    assert numbering.to_resender == [Sent(A, 3, 0, [datagram(0), datagram(1)], 0, 1.0)]
+    assert numbering.to_resender == [Sent(A, 3, 0, [datagram(0), datagram(1)], 0, 1.0, mark=2)]
     assert numbering.waiting == 0
 
 
@@ -304,7 +319,7 @@ def test_forgetting_gives_up_the_backlog_and_starts_at_zero() -> None:
     assert numbering.to_resender == [Forgotten(A, 1, packages[1:])]
     assert (numbering.waiting, len(numbering.released)) == (0, 2)
     _send(numbering, 1)
-    assert numbering.to_resender[1:] == [Sent(A, 2, 0, [datagram(0)], 0, 1.0)]
+    assert numbering.to_resender[1:] == [Sent(A, 2, 0, [datagram(0)], 0, 1.0, mark=2)]
 
 
 def test_a_flush_marks_what_was_sent_but_not_failed_targets() -> None:

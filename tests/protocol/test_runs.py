@@ -4,6 +4,7 @@
 # The reason: it compares the tables of both ways.
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -14,6 +15,7 @@ from packhorse.protocol.header import HEADER_SIZE, ID_MASK, count_up, ids_of_run
 from packhorse.protocol.messages import Grant, Received
 from packhorse.protocol.numbering import Numbering
 from packhorse.protocol.receiving import Receiving
+from packhorse.protocol.runs import by_target
 
 from .helpers import UNORDERED, A, B, datagram
 
@@ -69,6 +71,45 @@ def test_packages_sent_in_runs_get_what_they_get_one_by_one(packages: list[OutPa
     assert sorted(map(repr, one_by_one.released)) == sorted(map(repr, in_runs.released))
     if all(package.reliability is Reliability.SEMI_ORDERED for package in packages):
         assert runs == plain  # others may change places among themselves, which the next test looks at
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from([A, B]),
+            st.builds(Grant, target=st.sampled_from([A, B]), life=st.just(1), limit=LIMITS, budget=st.just(0)),
+            st.just("anything else"),
+        ),
+        max_size=30,
+    )
+)
+def test_targets_are_brought_together_and_each_keeps_its_order(drawn: list[Any]) -> None:
+    items: list[Any] = [
+        OutPackage(place.to_bytes(2, "big"), UNORDERED, Peers.PLAYERS, one) if one in (A, B) else one
+        for place, one in enumerate(drawn)
+    ]
+    ordered = by_target(items)
+    assert sorted(map(repr, ordered)) == sorted(map(repr, items))
+    for between, before in zip(_parts(ordered), _parts(items), strict=True):
+        packages = [item for item in between if isinstance(item, OutPackage)]
+        grants = [item for item in between if isinstance(item, Grant)]
+        assert between == grants + packages
+        assert grants == [item for item in before if isinstance(item, Grant)]
+        for target in (A, B):
+            own = [item.data for item in packages if item.target == target]
+            assert own == [item.data for item in before if isinstance(item, OutPackage) and item.target == target]
+        assert sum(one.target != other.target for one, other in pairwise(packages)) <= 1
+
+
+def _parts(items: list[Any]) -> list[list[Any]]:
+    """Split items at those that nothing goes past."""
+    parts: list[list[Any]] = [[]]
+    for item in items:
+        if isinstance(item, str):
+            parts.append([])
+        else:
+            parts[-1].append(item)
+    return parts
 
 
 @given(PACKAGES)
@@ -130,7 +171,6 @@ def test_ids_that_count_up_are_known_by_their_bytes(
     run = b"".join(pack_header(Reliability.UNORDERED, Peers.PLAYERS, one) + bytes(size) for one in ids)
     expected = ids == list(range(first, first + count))
     assert count_up(run, HEADER_SIZE + size, count, first) == expected
-    assert not count_up(run, HEADER_SIZE + size, count, first + 1 & ID_MASK)
 
 
 def test_a_run_of_received_packages_is_handed_over_whole() -> None:

@@ -51,6 +51,22 @@ class Pair:
         return _latencies(self.receiver, rate)
 
 
+@pytest.mark.parametrize("lateness", [0.05, 0.3])
+def test_a_late_stack_takes_nothing_for_lost(lateness: float) -> None:
+    pair = Pair()
+    pair.sender.lateness = lateness
+    pair.stream(UNORDERED, 1000, rate=2000.0)
+    assert len(pair.receiver.delivered) == 1000
+    assert pair.sender.redelivery.resent == 0
+
+
+def test_a_late_stack_delivers_what_is_lost() -> None:
+    pair = Pair(loss=0.2)
+    pair.sender.lateness = 0.1
+    pair.stream(SEMI_ORDERED, 1000)
+    assert [int.from_bytes(package.data[:4], "big") for package in pair.receiver.delivered] == list(range(1000))
+
+
 def _packages(kind: Reliability, count: int, target: Address, eager: int = 1) -> list[OutPackage]:
     return [
         OutPackage(number.to_bytes(4, "big") + bytes(SIZES[number % 2] - 4), kind, Peers.PLAYERS, target, eager=eager)

@@ -47,14 +47,14 @@ class TracedRecovery(MeasuredRecovery):
         super()._judge(now, numbers)
         self.reasons.update(dict.fromkeys(numbers[before:], "overtaken"))
 
-    def _time_out(self, now: float, numbers: list[int]) -> None:
+    def _time_out(self, now: float, heard: float, numbers: list[int]) -> None:
         before, why = len(numbers), "probe" if self._backoff else "timeout"
-        super()._time_out(now, numbers)
+        super()._time_out(now, heard, numbers)
         self.reasons.update(dict.fromkeys(numbers[before:], why))
 
-    def due(self, now: float) -> list[int]:
+    def due(self, now: float, heard: float | None = None) -> list[int]:
         self.reasons.clear()
-        numbers = super().due(now)
+        numbers = super().due(now, heard)
         for number in numbers:
             if number not in self.reasons:
                 self.reasons[number] = "twin" if self.copies(number).lost else "eager"

@@ -31,12 +31,15 @@ from ..protocol.identity import make_identity, read_echo, unpack_echo
 from ..protocol.messages import (
     Acknowledged,
     Confirmed,
+    Datagrams,
     Dropped,
     Expired,
     Failed,
     Flush,
     Forgotten,
     Grant,
+    Left,
+    Listen,
     Received,
     Refuse,
     Refused,
@@ -215,6 +218,7 @@ class SimulatedPeer:
         failed_at: when, in virtual seconds.
         flushed: tokens of the flushes that are done.
         identity: whether its stack has one.
+        lateness: seconds that datagrams wait in its stack before they go out, and control datagrams before they are handled.
         restarted_at: when it was restarted, and how many packages had been delivered by then.
     """
 
@@ -238,6 +242,7 @@ class SimulatedPeer:
         self.flushed: list[object] = []
         self.restarted_at: list[tuple[float, int]] = []
         self.identity = identity
+        self.lateness = 0.0
         self._resend = resend
         self._confirm = confirm
         self._controller = controller
@@ -257,7 +262,12 @@ class SimulatedPeer:
         identity = make_identity(simulation.identities.random, len(self.restarted_at)) if self.identity else None
         self.numbering = numbering = Numbering(window=window, identity=identity)
         self.redelivery = redelivery = Redelivery(
-            self._resend, simulation.random.random, controller=self._controller, window=window, identity=identity
+            self._resend,
+            simulation.random.random,
+            controller=self._controller,
+            window=window,
+            identity=identity,
+            lateness=True,
         )
         self.receiving = receiving = Receiving(identity)
         self.confirmations = confirmations = Confirmations(self._confirm)
@@ -280,6 +290,8 @@ class SimulatedPeer:
             redelivery,
             {
                 Sent: redelivery.sent,
+                Left: redelivery.left,
+                Listen: redelivery.heard,
                 Confirmed: redelivery.confirmed,
                 Refused: redelivery.refused,
                 Revive: lambda revive: redelivery.revive(revive, simulation.now),
@@ -322,10 +334,17 @@ class SimulatedPeer:
         if KINDS[datagram[0]] is Kind.PACKAGE:
             self._ureceiver.put([Received(source, len(datagram), datagram, now)])
         elif datagram[0] == CONTROL:
-            self._resender.put([Confirmed(source, unpack_confirmation(datagram), now, read_echo(datagram))])
+            self._late(Confirmed(source, unpack_confirmation(datagram), now, read_echo(datagram)))
         elif datagram[0] == REFUSAL:
             hint, _, by = unpack_echo(read_echo(datagram))
-            self._resender.put([Refused(source, hint, by, now)])
+            self._late(Refused(source, hint, by, now))
+
+    def _late(self, message: Confirmed | Listen | Refused) -> None:
+        """Let resender have what came in, as soon as the stack comes to it."""
+        if self.lateness:
+            self.simulation.at(self.simulation.now + self.lateness, self._resender.put, [message])
+        else:
+            self._resender.put([message])
 
     def pass_on(self, half: _Half) -> None:
         """Carry what a half has produced to where it goes."""
@@ -349,10 +368,21 @@ class SimulatedPeer:
             self._usender.put(state.to_usender)
             self.flushed += state.flushed
             state.flushed.clear()
+            for question in state.to_dreceiver:
+                self._late(question)
+            state.to_dreceiver.clear()
         for run in state.to_dsender:
-            for datagram in run.datagrams:
-                self.simulation.carry(self.address, run.target, datagram)
+            if self.lateness:
+                self.simulation.at(self.simulation.now + self.lateness, self._leave, run)
+            else:
+                self._leave(run)
         state.to_dsender.clear()
+
+    def _leave(self, run: Datagrams) -> None:
+        if run.mark:
+            self._resender.mailbox.append(Left(run.mark, self.simulation.now))  # softly: it wakes nobody
+        for datagram in run.datagrams:
+            self.simulation.carry(self.address, run.target, datagram)
 
 
 class _Forget:
