@@ -113,15 +113,12 @@ class Resender(Node[Redelivery]):
             )
             self._errors.put(failure)
         state.failures.clear()
-        if state.to_usender:
-            self._usender.put_all(state.to_usender)
-            state.to_usender.clear()
-        if state.to_dsender:
-            self._dsender.put_all(state.to_dsender)
-            state.to_dsender.clear()
-        if state.to_dreceiver:
-            self._dreceiver.put_all(state.to_dreceiver)
-            state.to_dreceiver.clear()
+        self._usender.put_all(state.to_usender)
+        state.to_usender.clear()
+        self._dsender.put_all(state.to_dsender)
+        state.to_dsender.clear()
+        self._dreceiver.put_all(state.to_dreceiver)
+        state.to_dreceiver.clear()
         self._counters["resent"] = state.resent
         self._counters["strange"] = state.strange
         for token in state.flushed:
