@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from ..protocol.header import REFUSAL, unpack_confirmation
-from ..protocol.identity import read_echo, unpack_echo
+from ..protocol.identity import read_echo, read_refusal
 from ..protocol.messages import Confirmed, Listen, Received, Refused
 from ..protocol.notes import which
 from .messages import Death
@@ -38,12 +38,10 @@ class SReceiver(Node[None]):
         self._counters["datagrams"] += -(-len(buffer) // size)
         for start in range(0, len(buffer), size):
             datagram = buffer[start : start + size]
-            echo = read_echo(datagram)
             if datagram[0] == REFUSAL:
-                hint, _, by = unpack_echo(echo)
-                self._read.append(Refused(received.source, hint, by, received.time))
+                self._read.append(Refused(received.source, *read_refusal(datagram), received.time))
             else:
-                one = Confirmed(received.source, unpack_confirmation(datagram), received.time, echo)
+                one = Confirmed(received.source, unpack_confirmation(datagram), received.time, read_echo(datagram))
                 self._read.append(one)
                 if self._traced:
                     named = which(one.ids) if one.ids else {"count": 0}

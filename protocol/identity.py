@@ -10,7 +10,8 @@ The rules (protocol/README.md has them in full):
 - a package's hint is the low four bits of its flags: 0 is no hint (an original), 8 to 15 the sender's choice until it has seen an echo, 1 to 7
   the receiver's, which differs from those of older lives. With the receiver's hint ids are counted from a *base* that differs between lives;
 - with the sender's hint only packages are taken whose checksum was in an introduction: those of other lives may have the same hint and id;
-- where a source was known by another life, or sent what nobody knows, only the receiver's hint is taken, since a dead life never learns it;
+- where a source was known by another life, or sent what nobody knows, only the receiver's hint is taken, since a dead life never learns it, and the
+  echo says so; but not if all of that has the hint of the first introduction, which it may have overtaken;
 - a package whose hint is unknown is not taken, and *refused*: its sender introduces itself, or begins a new numbering;
 - a numbering of which packages were taken is not begun a second time. When it is introduced again, after it was forgotten or another took its place, the
   answer is its old echo: its sender uses the hint in it, is refused, and begins another numbering.
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOBODY",
+    "SPURNED",
     "VOUCHED",
     "Acquaintance",
     "Verdict",
@@ -45,8 +47,10 @@ __all__ = [
     "pack_echo",
     "read_echo",
     "read_introduction",
+    "read_refusal",
     "refusal",
     "unpack_echo",
+    "vouching",
 ]
 
 HINT_BITS: Final = 0x0F
@@ -61,6 +65,8 @@ CHOSEN: Final = 8
 """The least hint that a sender chooses by itself."""
 ASSIGNED: Final = 7
 """The highest hint that a receiver assigns."""
+SPURNED: Final = 8
+"""Added to the hint in an echo: packages with the sender's own hint are not taken."""
 MARK_BITS: Final = 10
 MARK: Final = (1 << MARK_BITS) - 1
 TAIL_BITS: Final = 8 * TAIL_SIZE
@@ -119,6 +125,11 @@ def checksum_of(package: bytes) -> bytes:
     return crc32(package).to_bytes(CHECKSUM_SIZE, "big")
 
 
+def vouching(packages: Sequence[bytes]) -> bytes:
+    """Return what an introduction says of the packages that follow it; they are whole datagrams, with the sender's own hint."""
+    return b"".join(map(checksum_of, packages))
+
+
 def introduction(identity: int, series: int, chosen: int, packages: Sequence[bytes] = ()) -> bytes:
     """Make an introduction.
 
@@ -130,7 +141,7 @@ def introduction(identity: int, series: int, chosen: int, packages: Sequence[byt
     """
     header = (INTRODUCTION << 24 | series).to_bytes(HEADER_SIZE, "big")
     who = identity.to_bytes(IDENTITY_BITS // 8, "big") + bytes([chosen])
-    return b"".join((header, who, *map(checksum_of, packages)))
+    return header + who + vouching(packages)
 
 
 def read_introduction(datagram: bytes) -> tuple[int, int, int, bytes] | None:
@@ -148,8 +159,14 @@ def refusal(hint: int, by: int) -> bytes:
     return bytes([REFUSAL]) + pack_echo(hint, 0, by).to_bytes(3, "big")
 
 
+def read_refusal(datagram: bytes) -> tuple[int, int]:
+    """Return the hint that is refused, and the mark of who does so."""
+    hint, _, by = unpack_echo(int.from_bytes(datagram[1:HEADER_SIZE], "big"))
+    return hint, by
+
+
 def pack_echo(hint: int, mark: int, by: int) -> int:
-    """Make an echo: the assigned hint, the mark of the numbering that is confirmed, and that of who confirms.
+    """Make an echo: the assigned hint, perhaps with `SPURNED`, the mark of the numbering that is confirmed, and that of who confirms.
 
     What of the mark has no room in the id bytes of a header, its high bits, travels as `header.pack_confirmation` says.
     """
@@ -157,11 +174,11 @@ def pack_echo(hint: int, mark: int, by: int) -> int:
 
 
 def read_echo(datagram: bytes) -> int:
-    """Read the echo of a confirmation or a refusal; 0 if it has none."""
+    """Read the echo of a confirmation; 0 if it has none: one has both parts."""
     echo = int.from_bytes(datagram[1:HEADER_SIZE], "big")
-    if echo and (len(datagram) - HEADER_SIZE) % ID_SIZE == TAIL_SIZE:
-        echo |= int.from_bytes(datagram[-TAIL_SIZE:], "big") << 24
-    return echo
+    if not echo or (len(datagram) - HEADER_SIZE) % ID_SIZE != TAIL_SIZE:
+        return 0
+    return int.from_bytes(datagram[-TAIL_SIZE:], "big") << 24 | echo
 
 
 def unpack_echo(echo: int) -> tuple[int, int, int]:
@@ -214,6 +231,8 @@ class Acquaintance:
     """Hints that we assigned to older numberings, or did not know, and when that ended or happened."""
     _strange_at: float = -inf
     """When packages of another life than the present one were last heard of."""
+    _early: int = NONE_TAKEN
+    """The hint of packages that may have overtaken their introduction, if nothing else strange was heard of."""
     _former: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
     """The last series of former identities, and the hint of its numbering if packages of it were taken, else 0."""
 
@@ -253,7 +272,8 @@ class Acquaintance:
         self._former.pop(identity, None)
         self.identity, self.series, self._taken = identity, series, 0
         self._chosen = chosen
-        self.takes_chosen = now - self._strange_at >= LATE and chosen >= CHOSEN
+        self.takes_chosen = chosen >= CHOSEN and (chosen == self._early or now - self._strange_at >= LATE)
+        self._early = NONE_TAKEN
         self._expect(checksums)
         self.hint = self.last = self._next_hint(now)
         return verdict
@@ -269,6 +289,8 @@ class Acquaintance:
         """
         if hint == self._chosen:
             return False
+        alone = hint == self._early or (self.identity is None and now - self._strange_at >= LATE)
+        self._early = hint if alone and hint >= CHOSEN else NONE_TAKEN
         self._strange_at = now
         self._stale[hint] = now  # assigned to a later numbering, it would be hit by this refusal if that is late
         return True

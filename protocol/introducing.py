@@ -7,7 +7,9 @@ The rules:
 - the target is a *stranger* when it cannot know this numbering: when it refuses a hint that it has assigned, echoes as another life than the
   one that acknowledged, or changes between having an identity and not having one;
 - until it is acknowledged, an introduction says which packages follow it, since the target takes no others with our own hint;
-- a refusal of our own hint says that the introduction was lost, or taken for a late one. It is answered by the next attempt, once per round trip.
+- a refusal of our own hint says that the introduction was lost, or taken for a late one. It is answered by the next attempt, once per round trip, and with what can have
+  been refused: the packages of the last attempt, not what followed since;
+- when the target says that it spurns our own hint, what was sent with it goes out once more.
 """
 
 from __future__ import annotations
@@ -20,19 +22,20 @@ from typing import Final
 from .address import Address
 from .header import HEADER_SIZE, ID_MASK
 from .identity import (
-    ASSIGNED,
     HINT_BITS,
     MAX_ATTEMPT,
     NOBODY,
+    SPURNED,
     VOUCHED,
     base_of,
     introduction,
     mark_of_numbering,
     unpack_echo,
+    vouching,
 )
-from .messages import Refused
+from .messages import Datagrams, Refused
 
-__all__ = ["Answer", "Introducing", "Restarts"]
+__all__ = ["Answer", "Introducing", "Restarts", "introduce"]
 
 REFUSED_AGAIN: Final = 0.025
 """Seconds that a refusal is taken to have needed, at least."""
@@ -44,6 +47,21 @@ TOO_SOON: Final = 0.75
 
 REMEMBERED: Final = 1024
 """Peers of which it is remembered which life of theirs was reported last."""
+
+
+def introduce(outgoing: list[Datagrams], target: Address, introducing: bytes, packages: Sequence[bytes]) -> None:
+    """Have an introduction go ahead of packages that come next: the last one, if that has not left yet and has room for them, or one of their own."""
+    ahead, last = outgoing[-2:] if len(outgoing) > 1 else (None, None)
+    if (
+        ahead is not None
+        and last is not None
+        and last.target == ahead.target == target
+        and ahead.datagrams[0].startswith(introducing)
+        and len(last.datagrams) + len(packages) <= VOUCHED
+    ):
+        ahead.datagrams[0] += vouching(packages)
+    else:
+        outgoing.append(Datagrams(target, [introducing + vouching(packages)]))
 
 
 class Restarts:
@@ -74,6 +92,8 @@ class Answer(Enum):
     """It is about this numbering."""
     ACKNOWLEDGED = auto()
     """The same, and the first of that kind."""
+    SPURNED = auto()
+    """The same, and nothing was taken so far."""
     PLAIN = auto()
     """The same, by one without an identity."""
     LATE = auto()
@@ -118,7 +138,8 @@ class Introducing:
             awaited: whether any of its ids is unconfirmed.
         """
         hint, mark, by = unpack_echo(echo)
-        if not 0 < hint <= ASSIGNED:  # no echo; originals ignore these bits
+        spurned, hint = hint & SPURNED, hint & ~SPURNED
+        if not hint:  # no echo; originals ignore these bits
             if self.by is not None and awaited:
                 self.stranger = NOBODY
                 return Answer.STRANGER
@@ -133,7 +154,7 @@ class Introducing:
             return Answer.OURS
         self.hint, self.by = hint, by
         self.base = base_of(self.identity, self.series, by)
-        return Answer.ACKNOWLEDGED
+        return Answer.SPURNED if spurned else Answer.ACKNOWLEDGED
 
     def refused(self, refused: Refused) -> Answer:
         """Judge a refusal; LOST counts as the next attempt."""
@@ -148,6 +169,10 @@ class Introducing:
         self._refused_after = min(max(REFUSED_AGAIN, took), LONGEST)
         self._attempt = min(self._attempt + 1, MAX_ATTEMPT)
         return Answer.LOST
+
+    def refused_until(self, now: float) -> float:
+        """Return when the last packages were sent that a refusal may be about which came now; see `TOO_SOON`."""
+        return now - TOO_SOON * (now - self.introduced_at)
 
     def ahead(self, now: float, packages: Sequence[bytes]) -> list[bytes]:
         """Return what goes ahead of packages that are sent again; they carry the hint in use already."""

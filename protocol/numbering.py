@@ -28,7 +28,7 @@ from .ageing import Ageing
 from .errors import FailureReason, PeerFailed, PeerRestarted
 from .header import CONTROL, ID_MASK
 from .identity import VOUCHED, base_of, introduction
-from .introducing import Restarts
+from .introducing import Restarts, introduce
 from .messages import (
     Acknowledged,
     Datagrams,
@@ -355,7 +355,7 @@ class Numbering:
             return
         for start in range(0, len(run), VOUCHED):
             part, last_mark = datagrams[start : start + VOUCHED], self._marks if start + VOUCHED >= len(run) else 0
-            self._emit(address, (), [introduction(self._identity, target.series, target.hint, part)], range(0))
+            introduce(self.to_dsender, address, introduction(self._identity, target.series, target.hint), part)
             numbers = range(number + start, number + start + len(part))
             self._emit(address, run[start : start + VOUCHED], part, numbers, last_mark)
 

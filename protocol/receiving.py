@@ -30,6 +30,7 @@ from .header import CONTROL, HEADER_SIZE, ID_MASK, Reliability, count_up, unpack
 from .identity import (
     HINT_BITS,
     NOBODY,
+    SPURNED,
     Acquaintance,
     Verdict,
     base_of,
@@ -268,7 +269,7 @@ class Receiving:
             self._refuse(address, chosen)
             return
         if verdict is Verdict.TAKEN:
-            ended = pack_echo(source.who.ended, mark_of_numbering(identity, series), mark_of(self._identity))
+            ended = pack_echo(source.who.ended | SPURNED, mark_of_numbering(identity, series), mark_of(self._identity))
             self._confirm(address, ended, (), time, urgent=True)
             return
         if verdict is not Verdict.KNOWN:
@@ -277,7 +278,8 @@ class Receiving:
             source.old_at = inf
             by = mark_of(self._identity)
             source.base = base_of(identity, series, by)
-            source.echo = pack_echo(source.who.hint, mark_of_numbering(identity, series), by)
+            spurned = 0 if source.who.takes_chosen else SPURNED
+            source.echo = pack_echo(source.who.hint | spurned, mark_of_numbering(identity, series), by)
         if verdict is Verdict.RESTARTED:
             self.to_usender.append(Restarted(address, mark_of(identity)))
             self._note("peer:restarted", source=address, trigger="introduction")

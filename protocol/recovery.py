@@ -14,7 +14,7 @@ The rules of `MeasuredRecovery`, after RFC 8985 (RACK) and RFC 6298:
   the rest is the first rule;
 - a confirmation of a package that had timed out may be that of its first copy: then the peer was only slow, and those of the others follow. So
   what it says of others is judged when none has come for a quarter of a round trip. When confirmations come again after a timeout, everything that was sent once has
-  RTO from then on;
+  RTO from then on. While no round trip is known, any confirmation of a package that was sent again counts as that of its first copy;
 - where more than 2 % are lost, what was lost once is sent again in two copies a few milliseconds apart. That costs no more
   bandwidth than the loss rate, and spares most packages that are lost twice a second round trip.
 """
@@ -149,6 +149,8 @@ class MeasuredRecovery(Recovery):
                 self._needed()
             if copies.doubtful:
                 doubtful = max(doubtful, copies.round_serial)
+            elif copies.lost and self.round_trip.minimum is None:
+                certain = max(certain, copies.first_serial)  # by its time nobody can tell yet which copy it was
             else:
                 certain = max(certain, copies.round_serial)
         return certain, doubtful

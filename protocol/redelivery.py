@@ -214,16 +214,16 @@ class Redelivery(GivingUp):
         """Tell whether a confirmation is about the present numbering; learn from it who is there."""
         target, awaited = confirmed.source, peer.recovery.unconfirmed
         answer = known.confirmed(confirmed.echo, awaited=any(number in awaited for number in numbers))
-        if answer in (Answer.ACKNOWLEDGED, Answer.PLAIN):
+        if answer in (Answer.ACKNOWLEDGED, Answer.SPURNED, Answer.PLAIN):
             self.to_usender.append(Acknowledged(target, known.series, known.hint, known.by))
-            if not numbers and peer.phase is Phase.ACTIVE:
-                # It takes nothing that was sent with our own hint, or all of that was lost.
-                self._send_not_taken(target, peer, confirmed.time)
+            if answer is Answer.SPURNED and peer.phase is Phase.ACTIVE:
+                numbers = peer.recovery.not_taken(NOT_TAKEN, confirmed.time)
+                self._send_again(target, peer, numbers, confirmed.time, [("refused", len(numbers))])
         elif answer is Answer.STRANGER:
             self._begin_anew(target, peer, known)
         elif answer is Answer.LATE:
             self.strange += 1
-        return answer in (Answer.OURS, Answer.ACKNOWLEDGED, Answer.PLAIN)
+        return answer not in (Answer.LATE, Answer.STRANGER)
 
     def refused(self, refused: Refused) -> None:
         """Introduce the numbering again, or begin another one, because the peer does not know who we are."""
@@ -236,7 +236,8 @@ class Redelivery(GivingUp):
             self._begin_anew(target, peer, peer.introducing)
         elif answer is Answer.LOST and peer.phase is Phase.ACTIVE:
             peer.heard = max(peer.heard, now)
-            self._send_not_taken(target, peer, now)
+            numbers = peer.recovery.refused(NOT_TAKEN, now, peer.introducing.refused_until(now))
+            self._send_again(target, peer, numbers, now, [("refused", len(numbers))])
             self._set_timer(target, peer)
 
     def _begin_anew(self, target: Address, peer: Peer, known: Introducing) -> None:
@@ -359,10 +360,6 @@ class Redelivery(GivingUp):
         self._peers[target] = peer
         self._forget_later(target, now)
         return peer
-
-    def _send_not_taken(self, target: Address, peer: Peer, now: float) -> None:
-        numbers = peer.recovery.not_taken(NOT_TAKEN, now)
-        self._send_again(target, peer, numbers, now, [("refused", len(numbers))])
 
     def _send_again(
         self, target: Address, peer: Peer, numbers: list[int], now: float, triggers: Sequence[tuple[str, int]]

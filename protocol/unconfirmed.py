@@ -70,7 +70,8 @@ class Copies:
         round_sent: when the first copy was sent since the package was last judged lost.
         round_serial: of that copy.
         copies: how many were sent.
-        lost: how often it was judged lost, or sent again for want of an answer.
+        lost: how often it was judged lost, or sent again for want of an answer, so that an older copy may be what is confirmed.
+        first_serial: of the first copy that may be confirmed.
         doubtful: it was sent again for want of an answer, so a confirmation may well be that of an older copy.
     """
 
@@ -79,6 +80,7 @@ class Copies:
     serial: int
     round_sent: float
     round_serial: int
+    first_serial: int
     copies: int = 1
     lost: int = 0
     doubtful: bool = False
@@ -182,7 +184,7 @@ class Recovery:
         if copies is None:
             run = self._run_of(number)
             serial = run.serial_of(number)
-            copies = self._copies[number] = Copies(run.time, run.time, serial, run.time, serial)
+            copies = self._copies[number] = Copies(run.time, run.time, serial, run.time, serial, serial)
         return copies
 
     @property
@@ -199,8 +201,17 @@ class Recovery:
         return numbers
 
     def not_taken(self, most: int, now: float) -> list[int]:
-        """Count the oldest packages, at most so many, as sent again, because none of them was taken; return them."""
+        """Count the oldest packages, at most so many, as sent for the first time now, because none of them was taken before; return them."""
         numbers = list(islice(self.unconfirmed, most))
+        for number in numbers:
+            copies = self._again(number, now)
+            copies.lost, copies.first_serial = 0, copies.serial
+        return numbers
+
+    def refused(self, most: int, now: float, until: float) -> list[int]:
+        """Count as sent again, of the oldest packages, at most so many, those that were last sent by `until`, but at least one; return them."""
+        oldest = list(islice(self.unconfirmed, most))
+        numbers = [number for number in oldest if self._last_sent(number) <= until] or oldest[:1]
         for number in numbers:
             self._again(number, now)
         return numbers
@@ -215,6 +226,10 @@ class Recovery:
 
     def _sent(self, run: Run) -> None:
         """Note that a run was sent for the first time."""
+
+    def _last_sent(self, number: int) -> float:
+        copies = self._copies.get(number)
+        return self._run_of(number).time if copies is None else copies.last_sent
 
     def _run_of(self, number: int) -> Run:
         """Return the run in which a number was sent for the first time."""

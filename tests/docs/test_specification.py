@@ -28,7 +28,15 @@ from packhorse.protocol.header import (
     unpack_header,
     unwrap,
 )
-from packhorse.protocol.identity import base_of, introduction, mark_of_numbering, pack_echo, refusal, unpack_echo
+from packhorse.protocol.identity import (
+    SPURNED,
+    base_of,
+    introduction,
+    mark_of_numbering,
+    pack_echo,
+    refusal,
+    unpack_echo,
+)
 from packhorse.protocol.messages import Acknowledged, Received
 from packhorse.protocol.numbering import Numbering
 from packhorse.protocol.receiving import Receiving
@@ -136,9 +144,9 @@ def arrives(receiving: Receiving, what: str, bases: dict[int, int]) -> str:
         datagram = pack_header(Reliability.UNORDERED, Peers.PLAYERS, wire_id, int(hint))
     receiving.received(Received(SOURCE, len(datagram), datagram, 0.0))
     hints = [unpack_echo(run.echo)[0] for run in receiving.to_confirmer if not run.ids]
-    answers = [f"acknowledged ({hint})" for hint in hints]
+    answers = [f"acknowledged ({hint & ~SPURNED})" + ", spurned" * (hint >= SPURNED) for hint in hints]
     if kind == "introduction" and hints:
-        bases[hints[0]] = base_of(int(number), 0x10, 8)
+        bases[hints[0] & ~SPURNED] = base_of(int(number), 0x10, 8)
     if kind == "package":
         answers.append("+" if receiving.to_user else "-")
     answers += [f"refused ({refuse.hint})" for refuse in receiving.to_refuse]

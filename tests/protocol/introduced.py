@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from packhorse.protocol import Peers, Reliability
 from packhorse.protocol.header import pack_header
-from packhorse.protocol.identity import base_of, introduction, mark_of, unpack_echo
+from packhorse.protocol.identity import SPURNED, base_of, introduction, mark_of, unpack_echo
 from packhorse.protocol.messages import Received
 
 from .helpers import SEMI_ORDERED, UNORDERED, A
@@ -36,7 +36,7 @@ def introduce(
     arrive(receiving, introduction(identity, series, chosen, packages), now)
     echo = receiving.to_confirmer[-1].echo if receiving.to_confirmer else 0
     receiving.to_confirmer.clear()
-    return unpack_echo(echo)[0]
+    return unpack_echo(echo)[0] & ~SPURNED
 
 
 def datagram_of(reliability: Reliability, number: int, hint: int, base: int = 0) -> bytes:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from packhorse.protocol import Peers
 from packhorse.protocol.header import MAX_DATAGRAM, pack_confirmation, pack_header, unpack_confirmation
 from packhorse.protocol.identity import (
+    SPURNED,
     VOUCHED,
     Acquaintance,
     Verdict,
@@ -24,6 +25,7 @@ from packhorse.protocol.identity import (
     pack_echo,
     read_echo,
     read_introduction,
+    read_refusal,
     refusal,
     unpack_echo,
 )
@@ -50,7 +52,10 @@ def test_an_introduction_is_read_as_it_was_made(identity: int, series: int, chos
 
 
 @given(
-    st.integers(1, 7), st.integers(0, 2**26 - 1), st.integers(0, 1023), st.lists(st.integers(0, 0xFFFFFF), max_size=167)
+    st.integers(1, 15),
+    st.integers(0, 2**26 - 1),
+    st.integers(0, 1023),
+    st.lists(st.integers(0, 0xFFFFFF), max_size=167),
 )
 def test_an_echo_is_read_as_it_was_made(hint: int, mark: int, by: int, ids: list[int]) -> None:
     echo = pack_echo(hint, mark, by)
@@ -59,11 +64,14 @@ def test_an_echo_is_read_as_it_was_made(hint: int, mark: int, by: int, ids: list
     assert read_echo(datagram) == echo
     assert unpack_confirmation(datagram) == ids, "what does not fit the header is for originals a fragment of an id"
     assert len(datagram) <= MAX_DATAGRAM
-    assert unpack_echo(read_echo(refusal(hint, by))) == (hint, 0, by)
+    assert read_refusal(refusal(hint, by)) == (hint, by)
 
 
-def test_a_fragment_of_an_id_is_no_echo() -> None:
-    assert read_echo(pack_confirmation([5]) + b"ab") == 0
+@pytest.mark.parametrize(
+    "datagram", [b"\x80\0\0\0" + b"\0\0\5" + b"ab", b"\x80\xff\0\1" + b"\0\0\5", b"\x80\x30\0\1" + b"a"]
+)
+def test_half_an_echo_is_none(datagram: bytes) -> None:
+    assert read_echo(datagram) == 0
 
 
 def test_numberings_that_begin_shortly_one_after_the_other_have_other_hints() -> None:
@@ -156,6 +164,29 @@ def test_after_strange_packages_only_the_assigned_hint_is_taken() -> None:
     assert take(receiving, assigned, 0, 1) == [0, 1]
 
 
+@pytest.mark.parametrize("others", [(), (8, 8), (9,), (9, 8), (1,), (8, 1)])
+def test_the_first_packages_of_a_stranger_may_overtake_its_introduction(others: tuple[int, ...]) -> None:
+    receiving = Receiving(US)
+    for hint in others:
+        take(receiving, hint, 0)
+    assigned = introduce(receiving)
+    early = set(others) <= {8}
+    assert take(receiving, 8, 0) == ([0] if early else [])
+    take(receiving, assigned, 1)
+    assert receiving.to_confirmer[-1].echo == pack_echo(
+        assigned if early else assigned | SPURNED, mark_of_numbering(ONE, FIRST), US
+    )
+
+
+def test_those_of_one_who_is_known_may_not() -> None:
+    receiving = Receiving(US)
+    assigned = introduce(receiving)
+    take(receiving, assigned, 0)
+    take(receiving, 9, 0)
+    introduce(receiving, TWO, chosen=9)
+    assert take(receiving, 9, 0) == []
+
+
 def test_unreliable_packages_pass_whatever_their_hint_is() -> None:
     receiving = Receiving(US)
     assert [take(receiving, hint, 5, reliability=UNRELIABLE) for hint in (0, 8)] == [[5], [5]]
@@ -176,7 +207,7 @@ def test_another_identity_begins_anew_and_is_told() -> None:
     assert take(receiving, old, 1) == [], "of the old life"
     assert take(receiving, 9, 0) == [], "it could be of the old life"
     assert take(receiving, new, 0, 1, identity=TWO) == [0, 1]
-    assert {run.echo for run in receiving.to_confirmer} == {pack_echo(new, mark_of_numbering(TWO, FIRST), US)}
+    assert {run.echo for run in receiving.to_confirmer} == {pack_echo(new | SPURNED, mark_of_numbering(TWO, FIRST), US)}
 
 
 def test_a_late_introduction_is_refused_and_changes_nothing() -> None:

@@ -13,10 +13,19 @@ from hypothesis import strategies as st
 
 from packhorse.protocol import FailureReason, OutPackage, PeerRestarted, Peers, ResendPolicy
 from packhorse.protocol.header import INTRODUCTION, pack_header
-from packhorse.protocol.identity import NOBODY, base_of, choose_hint, introduction, mark_of_numbering, pack_echo
+from packhorse.protocol.identity import (
+    NOBODY,
+    SPURNED,
+    base_of,
+    choose_hint,
+    introduction,
+    mark_of_numbering,
+    pack_echo,
+)
 from packhorse.protocol.introducing import Restarts
 from packhorse.protocol.messages import (
     Confirmed,
+    Left,
     Refused,
     Restarted,
 )
@@ -33,6 +42,9 @@ FIRST, SECOND = 0x10, 0x20
 """Series."""
 TWO = 78
 """The mark of the peer's next life; ONE is that of the first."""
+
+
+SPURNED_3 = 3 | SPURNED
 
 
 def _echo(series: int = FIRST, hint: int = 3, by: int = ONE) -> int:
@@ -56,13 +68,20 @@ def _datagram(number: int, data: bytes, hint: int, series: int = FIRST, by: int 
 def test_each_package_is_introduced_until_the_numbering_is_acknowledged() -> None:
     sender = Sender()
     packages = [_datagram(number, b"x", _chosen()) for number in range(4)]
-    assert sender.send(b"x", b"x") == _introduced(packages[0]) + _introduced(packages[1])
+    assert sender.send(b"x") == _introduced(packages[0])
+    assert sender.send(b"x") == _introduced(packages[1])
     assert sender.send(b"x", now=5.0) == _introduced(packages[2])
     sender.confirm(0, echo=_echo(), now=5.1)
     assert sender.send(b"x", now=5.2) == [_datagram(3, b"x", 3)]
 
 
-def test_packages_that_are_sent_together_are_introduced_together_64_at_a_time() -> None:
+def test_packages_that_leave_together_are_introduced_together() -> None:
+    sender = Sender()
+    packages = [_datagram(number, b"x", _chosen()) for number in range(70)]
+    assert sender.send(*[b"x"] * 70) == _introduced(*packages[:64]) + _introduced(*packages[64:])
+
+
+def test_runs_are_introduced_64_packages_at_a_time() -> None:
     sender = Sender()
     sender.send(b"x")
     run = [package(b"y")] * 100
@@ -113,11 +132,20 @@ def test_what_is_sent_again_carries_the_hint_in_use() -> None:
     assert sender.tick(0.2) == [_datagram(0, b"a", 3)]
 
 
-def test_an_echo_without_ids_says_that_nothing_was_taken_yet() -> None:
+def test_what_was_spurned_is_sent_again_at_once() -> None:
     sender = Sender()
     sender.send(b"a", b"b")
-    assert sender.confirm(echo=_echo()) == [_datagram(0, b"a", 3), _datagram(1, b"b", 3)]
-    assert sender.confirm(echo=_echo()) == [], "only the first one"
+    assert sender.confirm(echo=_echo(hint=SPURNED_3)) == [_datagram(0, b"a", 3), _datagram(1, b"b", 3)]
+    assert sender.confirm(echo=_echo(hint=SPURNED_3)) == [], "only the first one"
+    sender.confirm(0, echo=_echo(hint=SPURNED_3), now=0.2)
+    assert sender.redelivery.peers()[0][1]["rtt"] == 0.1, "that was surely the second copy"
+
+
+def test_an_echo_without_ids_makes_nothing_be_sent_again() -> None:
+    sender = Sender()
+    sender.send(b"a", b"b")
+    assert sender.confirm(echo=_echo()) == []
+    assert sender.redelivery.resent == 0
 
 
 def test_an_original_ends_the_introductions_by_confirming() -> None:
@@ -125,7 +153,7 @@ def test_an_original_ends_the_introductions_by_confirming() -> None:
     sender.send(b"a", b"b")
     sender.confirm(0, now=0.1)
     assert sender.tick(1.0) == [_datagram(1, b"b", _chosen())]
-    sender.confirm(1, echo=0xFF0001, now=1.1)  # an original may leave anything in these bits
+    sender.confirm(1, echo=0x0F0001, now=1.1)  # an original may leave anything in these bits
     assert sender.redelivery.pending == 0
     assert sender.failures() == []
 
@@ -166,10 +194,26 @@ def test_a_refusal_of_the_chosen_hint_is_answered_by_the_next_attempt_once_per_r
     assert attempts[-1] == _introduced(first, attempt=15), "there are no more"
 
 
+def test_a_refusal_makes_only_what_went_with_the_introduction_be_sent_again() -> None:
+    """What was sent in the last three quarters of the time since then can hardly have been refused yet."""
+    sender = Sender()
+    packages = [_datagram(number, b"x", _chosen()) for number in range(10)]
+    for number in range(10):
+        sender.send(b"x", now=0.01 * number)
+    assert sender.refuse(_chosen(), now=0.1) == _introduced(*packages[:3], attempt=1)
+
+
+def test_a_refusal_makes_the_oldest_be_sent_again_in_any_case() -> None:
+    sender = Sender()
+    sender.send(b"a", now=0.0)
+    sender.redelivery.left(Left(1, 0.09))
+    assert sender.refuse(_chosen(), now=0.1) == _introduced(_datagram(0, b"a", _chosen()), attempt=1)
+
+
 def test_a_refusal_makes_no_more_than_32_packages_be_sent_again() -> None:
     sender = Sender()
     sent = sender.send(*[bytes([number]) * 4 for number in range(60)])
-    assert len(sent) == 60 + 60
+    assert len(sent) == 1 + 60
     assert len(sender.refuse(_chosen())) == 1 + 32
 
 

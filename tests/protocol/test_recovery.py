@@ -200,6 +200,17 @@ def test_a_confirmed_probe_tells_that_all_sent_before_it_is_lost() -> None:
     assert sorted(_numbers(resent)) == [number for number in range(40) if number != 33]
 
 
+def test_before_a_round_trip_is_known_a_second_copy_is_not_told_from_the_first() -> None:
+    recovery = MeasuredRecovery(0, 1.0)
+    _send(recovery, *range(10), now=0.0)
+    assert recovery.refused(32, 0.05, until=0.05) == list(range(10))
+    recovery.confirmed([4], 0.06)
+    assert _numbers(_due(recovery, 0.07)) == [], "those before it were sent again after its first copy"
+    _send(recovery, 10, 11, now=0.07)
+    recovery.confirmed([11], 0.12)
+    assert sorted(_numbers(_due(recovery, 0.122))) == [*range(4), *range(5, 11)]
+
+
 def test_any_confirmation_ends_the_doubling(recovery: MeasuredRecovery) -> None:
     _send(recovery, 1, now=1.0)
     _due(recovery, 10.0)

@@ -27,7 +27,7 @@ from ..protocol.address import Address
 from ..protocol.confirmations import Confirmations
 from ..protocol.congestion import Controller, DelayController
 from ..protocol.header import CONTROL, KINDS, REFUSAL, Kind, unpack_confirmation
-from ..protocol.identity import make_identity, read_echo, unpack_echo
+from ..protocol.identity import make_identity, read_echo, read_refusal
 from ..protocol.messages import (
     Acknowledged,
     Confirmed,
@@ -336,8 +336,7 @@ class SimulatedPeer:
         elif datagram[0] == CONTROL:
             self._late(Confirmed(source, unpack_confirmation(datagram), now, read_echo(datagram)))
         elif datagram[0] == REFUSAL:
-            hint, _, by = unpack_echo(read_echo(datagram))
-            self._late(Refused(source, hint, by, now))
+            self._late(Refused(source, *read_refusal(datagram), now))
 
     def _late(self, message: Confirmed | Listen | Refused) -> None:
         """Let resender have what came in, as soon as the stack comes to it."""

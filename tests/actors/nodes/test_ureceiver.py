@@ -12,7 +12,7 @@ from packhorse.actors.ends import CAPACITY, PackageEnd
 from packhorse.actors.mailbox import Mailbox
 from packhorse.actors.ureceiver import UReceiver
 from packhorse.protocol.header import pack_header
-from packhorse.protocol.identity import base_of, introduction, unpack_echo
+from packhorse.protocol.identity import SPURNED, base_of, introduction, unpack_echo
 from packhorse.protocol.messages import StillHere, ToConfirm
 from packhorse.protocol.receiving import Receiving
 from packhorse.testing import ManualClock
@@ -75,7 +75,7 @@ def test_ureceiver_tells_usender_of_a_restart_before_the_user_can_answer_who_was
         receiver.put(received(introduction(identity, 0x10, 8)))
         hint, _, by = unpack_echo(receiver.out("confirmer")[-1].echo)
         base = base_of(identity, 0x10, by)
-        receiver.put(received(pack_header(Reliability.UNORDERED, Peers.PLAYERS, base, hint) + b"x"))
+        receiver.put(received(pack_header(Reliability.UNORDERED, Peers.PLAYERS, base, hint & ~SPURNED) + b"x"))
     assert known == [(1, []), (1, [THERE])]
 
 
