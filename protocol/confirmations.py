@@ -17,8 +17,9 @@ The rules (protocol/README.md has them in full):
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from .header import MAX_CONFIRMED, pack_confirmation
 from .identity import refusal
@@ -49,12 +50,11 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _Recent:
-    """Runs of ids that were confirmed lately, the last one last."""
+    """Ids that were confirmed lately, and when; the last one last. No deques, an empty one of which takes 600 bytes."""
 
     echo: int
-    runs: list[tuple[float, list[int]]] = field(default_factory=list[Any])
-    """No deque, an empty one of which takes 600 bytes."""
-    count: int = 0
+    ids: list[int] = field(default_factory=list[int])
+    times: list[float] = field(default_factory=list[float])
 
 
 class Confirmations:
@@ -132,7 +132,9 @@ class Confirmations:
     def _confirm(self, source: Address, now: float) -> None:
         ids, echo = self._waiting[source].ids, self._waiting[source].echo
         most = MAX_CONFIRMED - 1 if echo else MAX_CONFIRMED
-        pieces = [ids[max(0, end - most) : end] for end in range(len(ids), 0, -most)] or [ids]
+        pieces = [ids]
+        if len(ids) > most:
+            pieces = [ids[max(0, end - most) : end] for end in range(len(ids), 0, -most)]
         if self._policy.repeat and ids:
             pieces[-1] = pieces[-1] + self._repeat(source, echo, ids, most - len(pieces[-1]), now)
         self.to_dsender.append(Datagrams(source, [pack_confirmation(piece, echo) for piece in pieces]))
@@ -147,19 +149,16 @@ class Confirmations:
         if recent is None or recent.echo != echo:
             recent = _Recent(echo)
         self._recent[source] = recent  # the last in use is the last in order
-        runs = recent.runs
-        again: list[int] = []
-        for time, ids in reversed(runs):
-            if time + self._policy.repeat < now:
-                break
-            again += ids
-        runs.append((now, fresh[-REPEATED:]))
-        recent.count += min(len(fresh), REPEATED)
-        while recent.count - len(runs[0][1]) >= REPEATED:
-            recent.count -= len(runs.pop(0)[1])
+        ids, times, since = recent.ids, recent.times, now - self._policy.repeat
+        count = min(room, REPEATED, len(ids) - bisect_left(times, since))
+        again = ids[: -1 - count : -1]  # so many from the end, backwards
+        ids += fresh[-REPEATED:]
+        times += [now] * (len(ids) - len(times))
+        if len(ids) > 2 * REPEATED:
+            del ids[:-REPEATED], times[:-REPEATED]
         while True:  # those out of use, which are the first in order, need no memory
-            oldest, known = next(iter(self._recent.items()))
-            if known.runs[-1][0] + self._policy.repeat >= now and len(self._recent) <= self._max_peers:
+            oldest = next(iter(self._recent))
+            if self._recent[oldest].times[-1] >= since and len(self._recent) <= self._max_peers:
                 break
             del self._recent[oldest]
-        return again[: min(room, REPEATED)]
+        return again
