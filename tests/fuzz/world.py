@@ -256,7 +256,7 @@ class World:
         assert receiving.kept == sum(len(source.kept) for source in sources.values())
         assert len(confirmations._waiting) <= 1
         assert len(confirmations._recent) <= 1
-        assert all(known.count < 2 * REPEATED for known in confirmations._recent.values())
+        assert all(len(known.ids) == len(known.times) <= 2 * REPEATED for known in confirmations._recent.values())
         assert set(self.redelivery._peers) <= set(PEERS), "whoever was never sent to is nobody"
         assert len(self.redelivery._ageing._heap) <= len(PEERS)
 
