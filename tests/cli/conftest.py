@@ -15,7 +15,7 @@ import pytest
 import packhorse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 PATIENCE = 30.0
 """Seconds after which a process that should have said something has failed the test."""
@@ -24,10 +24,10 @@ PATIENCE = 30.0
 class Command:
     """A running `packhorse` command."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, program: Sequence[str]) -> None:
         root = Path(packhorse.__file__).parents[1]
         self.process = subprocess.Popen(  # noqa: S603 - what is under test
-            [sys.executable, "-m", "packhorse.cli", *arguments],
+            [sys.executable, *program, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -104,14 +104,18 @@ class Commands:
     def __init__(self) -> None:
         self._running: list[Command] = []
 
-    def __call__(self, *arguments: str) -> Command:
-        command = Command(*arguments)
+    def __call__(self, *arguments: str, program: Sequence[str] = ("-m", "packhorse.cli")) -> Command:
+        command = Command(*arguments, program=program)
         self._running.append(command)
         return command
 
-    def receive(self, *arguments: str) -> Command:
-        """Start `packhorse receive` on a free port of this machine alone."""
-        return self("receive", "--host", "127.0.0.1", "--port", "0", *arguments)
+    def receive(self, *arguments: str, linger: float | None = None) -> Command:
+        """Start `packhorse receive` on a free port of this machine alone, perhaps one that lingers for other than 2 s."""
+        options = ("receive", "--host", "127.0.0.1", "--port", "0", *arguments)
+        if linger is None:
+            return self(*options)
+        program = f"from packhorse.cli import main, receiving; receiving.LINGER = {linger}; main()"
+        return self(*options, program=("-c", program))
 
     def close(self) -> None:
         """End those that still run."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from packhorse.cli import sending
+from packhorse.cli import receiving, sending
 from packhorse.cli.app import app
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def test_a_file_arrives_verified_and_both_ends_say_so(run: Commands, tmp_path: P
 
 
 def test_standard_input_and_output_can_be_pipes(run: Commands) -> None:
-    receiver = run.receive()
+    assert receiving.LINGER == 2.0
+    receiver = run.receive(linger=0.1)
     sender = run("send", receiver.address, "-")
     sender.write(content(10_000))
     sender.write(b"the end")
@@ -60,6 +61,7 @@ def test_an_empty_file_arrives(run: Commands, tmp_path: Path) -> None:
 def test_nobody_there_is_said_after_three_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sending.NOBODY == 3.0
     monkeypatch.setattr(sending, "NOBODY", 1e-3)
+    monkeypatch.setattr(sending, "LOOK", 0.01)
     (tmp_path / "file").write_bytes(content(1000))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
         gone.bind(("127.0.0.1", 0))

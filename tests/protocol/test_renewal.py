@@ -152,13 +152,13 @@ def test_renewing_at_random_moments_breaks_no_promise(seed: int) -> None:
         sent.append(OutPackage(b"%d" % number, SEMI_ORDERED, Peers.PLAYERS, other.address))
         one.send(sent[-1])
 
-    for number in range(800):
-        simulation.at(rng.random() * 8.0, send, number)
+    for number in range(400):
+        simulation.at(rng.random() * 2.5, send, number)
     for _ in range(rng.randrange(1, 5)):
-        moment = rng.random() * 10.0
+        moment = rng.random() * 3.0
         half = rng.choice((one.numbering, one.redelivery, other.receiving))
         simulation.at(moment, half.renew, rng.choice((None, other.address, one.address)), moment)
-    simulation.at(11.0, send, 800)  # what was given up goes first now
+    simulation.at(4.0, send, 400)  # what was given up goes first now
     simulation.run(60.0)
     check(one, other, sent)
 

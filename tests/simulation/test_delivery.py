@@ -103,10 +103,11 @@ def _percentile(values: list[float], percent: float) -> float:
     ],
 )
 def test_losses_cost_hardly_more_than_one_round_trip(loss: float, kind: Reliability, median: float, p99: float) -> None:
+    count = 4000 if loss else 500  # without losses all are alike
     pair = Pair(loss=loss)
-    pair.stream(kind, 8000)
+    pair.stream(kind, count)
     latencies = pair.latencies()
-    assert len(latencies) == 8000
+    assert len(latencies) == count
     assert _percentile(latencies, 50) <= median
     assert _percentile(latencies, 99) <= p99
 
@@ -127,15 +128,15 @@ def test_who_introduces_itself_over_a_bad_link_starts_as_well_as_who_does_not() 
 
 def test_sending_again_costs_little_more_than_what_was_lost() -> None:
     pair = Pair(loss=0.05)
-    pair.stream(UNORDERED, 6000)
-    assert pair.sender.redelivery.resent < 0.12 * 6000, "two copies of each lost one"
+    pair.stream(UNORDERED, 4000)
+    assert pair.sender.redelivery.resent < 0.12 * 4000, "two copies of each lost one"
 
 
 def test_two_copies_at_once_spare_most_packages_the_round_trip() -> None:
     pair = Pair(loss=0.05)
-    pair.stream(UNORDERED, 8000, eager=2)
+    pair.stream(UNORDERED, 4000, eager=2)
     latencies = pair.latencies()
-    assert len(latencies) == 8000
+    assert len(latencies) == 4000
     assert _percentile(latencies, 99) < 30
 
 
@@ -143,9 +144,9 @@ def test_two_copies_at_once_spare_most_packages_the_round_trip() -> None:
 def test_losses_in_bursts_are_recovered_as_well(kind: Reliability) -> None:
     """Every hundredth datagram begins a burst of five lost ones, on average."""
     pair = Pair(burst_every=100.0, burst_length=5.0)
-    pair.stream(kind, 6000)
+    pair.stream(kind, 4000)
     latencies = pair.latencies()
-    assert len(latencies) == 6000
+    assert len(latencies) == 4000
     assert _percentile(latencies, 50) <= 20.6
     assert _percentile(latencies, 99) < 150
 
@@ -155,8 +156,8 @@ def test_losses_in_bursts_are_recovered_as_well(kind: Reliability) -> None:
 
 def test_an_hour_at_20_percent_loss_fails_nobody() -> None:
     pair = Pair(loss=0.2)
-    pair.stream(SEMI_ORDERED, 3600 * 4, rate=4)
-    assert len(pair.receiver.delivered) == 3600 * 4
+    pair.stream(SEMI_ORDERED, 3600 * 2, rate=2)
+    assert len(pair.receiver.delivered) == 3600 * 2
     assert pair.sender.failures == []
 
 
@@ -233,10 +234,10 @@ class Bottleneck:
 
 
 def _check_use(bottleneck: Bottleneck, *, loss: float, share: float) -> None:
-    """Use a bottleneck for 15 s; look at how much of it, and at shares, without the first 5."""
-    arrived = bottleneck.run(15.0, after=5.0)
+    """Use a bottleneck for 10 s; look at how much of it, and at shares, without the first 5."""
+    arrived = bottleneck.run(10.0, after=5.0)
     bits = 8 * (508 + OVERHEAD) * arrived.total()
-    assert bits / 10.0 / Bottleneck.BANDWIDTH > 0.9
+    assert bits / 5.0 / Bottleneck.BANDWIDTH > 0.9
     assert bottleneck.loss < loss
     assert max(arrived.values()) / arrived.total() < share
 
@@ -257,14 +258,14 @@ def test_eight_that_start_together_at_a_bottleneck_soon_lose_little(seed: int) -
 
 
 def test_losses_of_the_path_do_not_shrink_what_it_carries_to_a_trickle() -> None:
-    arrived = Bottleneck(1, loss=0.2).run(10.0, after=2.0)
-    assert arrived.total() / 8.0 > 800, "packages a second"
+    arrived = Bottleneck(1, loss=0.2).run(6.0, after=2.0)
+    assert arrived.total() / 4.0 > 800, "packages a second"
 
 
 def test_a_bottleneck_before_an_original_is_used_and_shared_too() -> None:
     bottleneck = Bottleneck(2, confirm=ConfirmPolicy.original())
-    arrived = bottleneck.run(15.0, after=5.0)
-    assert 8 * (508 + OVERHEAD) * arrived.total() / 10.0 / Bottleneck.BANDWIDTH > 0.6
+    arrived = bottleneck.run(10.0, after=5.0)
+    assert 8 * (508 + OVERHEAD) * arrived.total() / 5.0 / Bottleneck.BANDWIDTH > 0.6
     resent = sum(sender.redelivery.resent for sender in bottleneck.senders)
     assert resent <= 2 * bottleneck.link.lost, "what is lost is sent again in two copies at the most"
 
@@ -314,7 +315,7 @@ def _healthy_p99(*others: Callable[[], Link]) -> float:
     """Return the 99th percentile, in milliseconds, of what goes to eight healthy peers beside others."""
     simulation = Simulation(1)
     sender = simulation.peer(("10.0.0.1", 1))
-    rate, count = 50, 1000
+    rate, count = 50, 500
     peers: list[SimulatedPeer] = []
     for number in range(8 + len(others)):
         there = Link(delay=DELAY, loss=0.02, seed=number) if number < 8 else others[number - 8]()

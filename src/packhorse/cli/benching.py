@@ -183,7 +183,9 @@ class _Client:
             sent += 1
             if sent % BATCH == 0:
                 self._look()
-        result = self._end(reliability)
+        if reliability is Reliability.UNRELIABLE:
+            time.sleep(LATE)  # nothing holds the end back until they have arrived
+        result = self._end()
         figures.sent = sent
         figures.again = self._stack.counters().get("resender.resent", 0) - again
         figures.arrived, figures.size = result.packages, result.size
@@ -203,7 +205,7 @@ class _Client:
                 figures.trips.append(time.monotonic() - start)
             else:
                 figures.lost += 1
-        self._end(reliability)
+        self._end()
 
     def _is_back(self, data: bytes, patience: float) -> bool:
         """Wait until this package has come back; others are late ones of before."""
@@ -219,9 +221,7 @@ class _Client:
         self._stack.sender.send(word(Begin(echo), self._target))
         self._answer(Ready)
 
-    def _end(self, reliability: Reliability) -> Result:
-        if reliability is Reliability.UNRELIABLE:
-            time.sleep(LATE)  # nothing holds the end back until they have arrived
+    def _end(self) -> Result:
         self._flush()
         self._stack.sender.send(word(End(), self._target))
         result = self._answer(Result)

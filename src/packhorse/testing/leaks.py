@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import time
-from pathlib import Path
+from contextlib import suppress
 from typing import Final
 
 import pykka
 
 __all__ = ["Inventory"]
 
-DESCRIPTORS: Final = Path("/proc/self/fd")
+DESCRIPTORS: Final = "/proc/self/fd"
 
 
 class Inventory:
@@ -31,8 +32,9 @@ class Inventory:
             within: seconds that it gets to go.
         """
         deadline = time.monotonic() + within
-        if self._new():
-            gc.collect()  # what only a cycle of garbage holds is not left behind
+        if not self._new():
+            return []
+        gc.collect()  # what only a cycle of garbage holds is not left behind
         for thing in self._new():
             if isinstance(thing, threading.Thread):
                 thread_gets = deadline - time.monotonic()
@@ -46,11 +48,8 @@ class Inventory:
     @staticmethod
     def _alive() -> set[object]:
         descriptors: set[object] = set()
-        if DESCRIPTORS.exists():
-            for path in DESCRIPTORS.iterdir():
-                try:
-                    target = path.readlink()
-                except OSError:
-                    continue  # the one that this listing itself was made by
-                descriptors.add(f"descriptor {path.name} ({target})")
+        with suppress(FileNotFoundError):  # a system without /proc
+            for name in os.listdir(DESCRIPTORS):  # noqa: PTH208 - every test asks twice; pathlib takes longer
+                with suppress(OSError):  # the one that this listing itself was made by
+                    descriptors.add(f"descriptor {name} ({os.readlink(f'{DESCRIPTORS}/{name}')})")  # noqa: PTH115
         return {*threading.enumerate(), *pykka.ActorRegistry.get_all(), *descriptors}

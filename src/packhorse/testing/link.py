@@ -111,14 +111,15 @@ class Link:
         """
         lost = self._loses()
         doubled = self._random.random() < self._duplicate
-        extra = [self._extra() for _ in range(2)]
+        extra = self._extra(), self._extra()
         departure = None if lost else self._departure(size, now)
         if departure is None:
             self.lost += 1
             return []
         self.passed += 1
         self.duplicated += doubled
-        return [departure + self._delay + more for more in extra[: 1 + doubled]]
+        arrival = departure + self._delay
+        return [arrival + extra[0], arrival + extra[1]] if doubled else [arrival + extra[0]]
 
     def _loses(self) -> bool:
         """Decide whether the path loses this datagram."""
@@ -143,6 +144,6 @@ class Link:
             waiting.popleft()
         if len(waiting) > self._queue:
             return None
-        departure = max(now, waiting[-1] if waiting else now) + (size + OVERHEAD) * 8 / self._bandwidth
+        departure = (waiting[-1] if waiting else now) + (size + OVERHEAD) * 8 / self._bandwidth
         waiting.append(departure)
         return departure

@@ -15,10 +15,11 @@ all its state, and what it had sent goes on arriving.
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections import deque
 from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
 from math import inf
 from typing import Any, Final
 
@@ -80,7 +81,7 @@ class Simulation:
         self.now = 0.0
         self.datagrams = 0
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._serial = 0
+        self._serial = count()
         self.identities = random.Random(seed)  # noqa: S311 - apart, so that who has one changes no schedule
         self._links: dict[tuple[Address, Address], Link] = {}
         self._peers: dict[Address, SimulatedPeer] = {}
@@ -124,14 +125,13 @@ class Simulation:
 
     def at(self, time: float, action: Callable[..., None], *arguments: Any) -> None:
         """Do something at a virtual time."""
-        self._serial += 1
-        heapq.heappush(self._events, (time, self._serial, action, arguments))
+        heappush(self._events, (time, next(self._serial), action, arguments))
 
     def run(self, until: float) -> None:
         """Let virtual time pass."""
         events = self._events
         while events and events[0][0] <= until:
-            self.now, _, action, arguments = heapq.heappop(events)
+            self.now, _, action, arguments = heappop(events)
             action(*arguments)
         self.now = until
 
@@ -180,31 +180,32 @@ class _Half:
 
     def _wake_soon(self) -> None:
         simulation = self._simulation
-        self._wake(simulation.now + simulation.random.random() * simulation.hop)
+        time = simulation.now + simulation.random.random() * simulation.hop
+        if time < self._wakes_at:
+            self._wake(time)
 
     def _wake(self, time: float) -> None:
-        if time < self._wakes_at:
-            self._wakes_at = time
-            self._simulation.at(time, self._run, time)
+        self._wakes_at = time
+        self._simulation.at(time, self._run, time)
 
     def _run(self, time: float) -> None:
         if time != self._wakes_at:
             return  # woken sooner meanwhile
         self._wakes_at = inf
-        simulation, mailbox = self._simulation, self.mailbox
-        count = len(mailbox)
-        if count > 1 and simulation.random.random() < PIECEMEAL:
-            count = simulation.random.randrange(count)
-        for _ in range(count):
+        simulation, mailbox, handlers = self._simulation, self.mailbox, self._handlers
+        taken = len(mailbox)
+        if taken > 1 and simulation.random.random() < PIECEMEAL:
+            taken = simulation.random.randrange(taken)
+        for _ in range(taken):
             message = mailbox.popleft()
-            self._handlers[type(message)](message)
+            handlers[type(message)](message)
         self.state.tick(simulation.now)
         self._peer.pass_on(self)
         if mailbox:
             self._wake_soon()
         deadline = self.state.deadline()
-        if deadline is not None:
-            self._wake(max(deadline, simulation.now))
+        if deadline is not None and deadline < self._wakes_at:
+            self._wake(max(simulation.now, deadline))
 
 
 class SimulatedPeer:
@@ -349,14 +350,15 @@ class SimulatedPeer:
         """Carry what a half has produced to where it goes."""
         state = half.state
         if half is self._ureceiver:
-            self.delivered += state.to_user
-            self.delivered_at += [self.simulation.now] * len(state.to_user)
-            state.to_user.clear()
+            if state.to_user:
+                self.delivered += state.to_user
+                self.delivered_at += [self.simulation.now] * len(state.to_user)
+                state.to_user.clear()
             self._confirmer.put(state.to_confirmer)
             self._confirmer.put(state.to_refuse)
             self._usender.put(state.to_usender)
             return
-        if half is not self._confirmer:
+        if half is not self._confirmer and state.failures:
             self.failures += state.failures
             self.failed_at += [self.simulation.now] * len(state.failures)
             state.failures.clear()
@@ -370,12 +372,13 @@ class SimulatedPeer:
             for question in state.to_dreceiver:
                 self._late(question)
             state.to_dreceiver.clear()
-        for run in state.to_dsender:
-            if self.lateness:
-                self.simulation.at(self.simulation.now + self.lateness, self._leave, run)
-            else:
-                self._leave(run)
-        state.to_dsender.clear()
+        if state.to_dsender:
+            for run in state.to_dsender:
+                if self.lateness:
+                    self.simulation.at(self.simulation.now + self.lateness, self._leave, run)
+                else:
+                    self._leave(run)
+            state.to_dsender.clear()
 
     def _leave(self, run: Datagrams) -> None:
         if run.mark:
