@@ -15,6 +15,7 @@ from .actors.handles import LINGER, ConnErrorReceiver, PackageReceiver, PackageS
 from .actors.messages import Abandoned, EndClosed
 from .actors.stack_supervisor import RUNNING, StackSupervisor
 from .protocol import Closed, OutPackage, PeerFailed, Peers, Reliability, Timeout
+from .protocol.address import host_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,7 +122,9 @@ class Stack:
 
         Raises:
             OSError: the socket cannot be made there.
+            Closed: the stack has ended.
         """
+        self.stats()
         server = StatsServer(Path(path), self.stats)
         self._servers.append(server)
         return server
@@ -161,6 +164,9 @@ class Stack:
         except ActorDeadError:
             raise Closed("this stack has ended") from None
 
+    def __repr__(self) -> str:
+        return f"<packhorse.Stack {host_port(self.address)}>"
+
     def __enter__(self) -> Self:
         return self
 
@@ -180,12 +186,12 @@ def startup(port: int = 0, host: str = "0.0.0.0", **options: Any) -> Stack:  # n
     Args:
         port: the UDP port; 0 lets the system choose (see `Stack.address`).
         host: address or name of this machine to bind to. "0.0.0.0" is every IPv4 address of it, "::" every address.
-        options: see `StackSupervisor`: `logger`, `resend`, `confirm`, `controller`, `identity`, `hang_after`, `max_peers`, and for tests
-            `clock`, `transport`, `random`.
+        options: see `StackSupervisor`: `logger`, `resend`, `confirm`, `controller`, `identity`, `offload`, `inline`, `hang_after`,
+            `max_peers`, `trace_sample`, `trace_peers`, `trace_context`, and for tests `clock`, `transport`, `random`.
 
     Raises:
         OSError: the port is taken or the address is not ours. Nothing is left running.
-        TypeError, ValueError: host and port are no address.
+        TypeError, ValueError: host and port are no address, or an option is nothing that it may be.
     """
     return Stack(StackSupervisor.start(port, host, **options))
 

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from ..actors.transport import RECEIVE_BUFFER
+from ..actors.transport import RECEIVE_BUFFER, refused
 from .link import Link
 
 if TYPE_CHECKING:
@@ -69,8 +69,11 @@ class UdpLink:
         self._under_way: list[tuple[float, int, socket.socket, Any, bytes]] = []
         self._serial = 0
         self._upstream: dict[Any, socket.socket] = {}
-        family, _, _, _, address = socket.getaddrinfo(listen[0], listen[1], type=socket.SOCK_DGRAM)[0]
-        self._downstream = self._socket(family, address)
+        try:
+            family, _, _, _, address = socket.getaddrinfo(listen[0], listen[1], type=socket.SOCK_DGRAM)[0]
+            self._downstream = self._socket(family, address)
+        except OSError as error:
+            raise refused(listen[0], listen[1], error) from error
         self._selector = selectors.DefaultSelector()
         self.address = cast("Address", self._downstream.getsockname())
         self._selector.register(self._downstream, selectors.EVENT_READ)
