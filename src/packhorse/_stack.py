@@ -6,7 +6,7 @@ import atexit
 import time
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from pykka import ActorDeadError
 
@@ -18,14 +18,16 @@ from .protocol import Closed, OutPackage, PeerFailed, Peers, Reliability, Timeou
 from .protocol.address import host_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator
     from types import TracebackType
 
     from pykka import ActorRef
 
+    from .actors.clock import Clock
     from .actors.keeper import Desk
     from .actors.stats import StackStats
-    from .protocol import Address
+    from .actors.transport import Transport
+    from .protocol import Address, ConfirmPolicy, Controller, ResendPolicy
 
 __all__ = ["Stack", "startup"]
 
@@ -34,6 +36,26 @@ AT_EXIT = 0.9
 
 GRACE = 1.0
 """Seconds beyond the timeout that closing may take until the nodes have ended."""
+
+
+class StackOptions(TypedDict, total=False):
+    """The options of a stack; `StackSupervisor` says what they mean."""
+
+    logger: Any
+    resend: ResendPolicy | None
+    confirm: ConfirmPolicy | None
+    controller: Callable[[], Controller]
+    clock: Clock
+    transport: Transport | None
+    random: Callable[[], float]
+    identity: bool
+    offload: bool
+    inline: bool
+    hang_after: float | None
+    max_peers: int
+    trace_sample: int
+    trace_peers: Collection[Address] | None
+    trace_context: Collection[str]
 
 
 class _Lifeline:
@@ -180,7 +202,7 @@ class Stack:
         return iter((self.sender, self.receiver, self.errors))
 
 
-def startup(port: int = 0, host: str = "0.0.0.0", **options: Any) -> Stack:  # noqa: S104 - the original's default
+def startup(port: int = 0, host: str = "0.0.0.0", **options: Unpack[StackOptions]) -> Stack:  # noqa: S104 - the original's default
     """Start a stack.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from packhorse import (
     Reliability,
     ResendPolicy,
 )
+from packhorse._stack import StackOptions
 from packhorse.testing import UdpLink
 
 if TYPE_CHECKING:
@@ -213,6 +215,17 @@ def test_a_port_that_is_taken_is_said_with_what_would_be_right(start: Start) -> 
 def test_a_host_that_is_not_ours_is_said_by_name(start: Start, host: str) -> None:
     with pytest.raises(OSError, match=f"cannot listen on {host}:0: "):
         start(host)
+
+
+def test_the_options_that_type_checkers_know_are_those_of_a_stack() -> None:
+    parameters = inspect.signature(packhorse.StackSupervisor.__init__).parameters.values()
+    expected = {one.name: one.annotation for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert {name: hint.__forward_arg__ for name, hint in StackOptions.__annotations__.items()} == expected
+
+
+def test_a_name_is_looked_up_for_what_the_stack_is_bound_to(start: Start) -> None:
+    with pytest.raises(PackageError, match=r"'no-such-host\.invalid' cannot be resolved to an IPv4 address: "):
+        start().send(b"x", to=("no-such-host.invalid", 9))
 
 
 @pytest.mark.parametrize("option", ["resend", "confirm", "controller"])
