@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from ..actors.transport import RECEIVE_BUFFER, refused
+from ..protocol.packages import normalized
 from .link import Link
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class UdpLink:
 
     Raises:
         OSError: the port is taken, an address is not ours or a name is unknown.
+        PackageError, TypeError: `to` is no address that can be sent to.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class UdpLink:
         self.there = there or Link()
         self.back = back or Link()
         self.overflowed = 0
+        to = normalized(to)
         self._family: int
         self._to: Any
         self._family, _, _, _, self._to = socket.getaddrinfo(to[0], to[1], type=socket.SOCK_DGRAM)[0]
