@@ -41,12 +41,24 @@ if TYPE_CHECKING:
     from .refs import StableRef
     from .tracing import Journal
 
-__all__ = ["NodeSpec", "Parts", "assemble", "identity_source"]
+__all__ = ["NodeSpec", "Parts", "assemble", "check_choices", "identity_source"]
 
 RESENDER_NAP: Final = 0.01
 """Seconds; less than usender's `SOON`, so that in steady traffic usender never has to wake resender."""
 COPY_TRIES: Final = 3
 """A hung node may be changing its state while it is copied."""
+
+
+def check_choices(resend: object, confirm: object, controller: object) -> None:
+    """Raise TypeError if a stack cannot be made with these, before anything is opened for it."""
+    if not isinstance(resend, ResendPolicy | None):
+        raise TypeError(f"resend is a packhorse.ResendPolicy, not {resend!r}")
+    if not isinstance(confirm, ConfirmPolicy | None):
+        raise TypeError(f"confirm is a packhorse.ConfirmPolicy, not {confirm!r}")
+    if not callable(controller):
+        raise TypeError(
+            f"controller makes the Controller of a new peer, so it is a class or a function, not {controller!r}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

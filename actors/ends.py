@@ -95,6 +95,8 @@ class UserEnd(ABC, Generic[T]):
 
     def subscribe(self, ref: ActorRef[Any], *, batch: bool = False, keeps: object = None) -> None:
         """Tell everything to `ref` from now on, what waits already first; `keeps` lives as long as the subscription."""
+        if not isinstance(ref, ActorRef):  # pyright: ignore[reportUnnecessaryIsInstance] - a public edge
+            raise TypeError(f"a subscriber is the ref of an actor, which `start` returns, not {ref!r}")
         with self._condition:
             if self._state is _State.CLOSED:
                 raise Closed(f"this {self.name} was closed")

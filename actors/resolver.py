@@ -65,6 +65,7 @@ class Resolver:
         try:
             results = socket.getaddrinfo(target[0], target[1], family, socket.SOCK_DGRAM)
         except (OSError, UnicodeError) as error:
-            raise PackageError(f"the host name {target[0]!r} cannot be resolved: {error}") from error
+            bound = {socket.AF_INET: " to an IPv4 address", socket.AF_INET6: " to an IPv6 address"}.get(family, "")
+            raise PackageError(f"the host name {target[0]!r} cannot be resolved{bound}: {error}") from error
         address: Any = results[0][4]
         return check_target(canonical(address[0].partition("%")[0], *address[1:2], *address[3:4]))

@@ -33,7 +33,7 @@ from ..protocol.packages import normalized
 from ..protocol.policy import ConfirmPolicy, ResendPolicy
 from ..protocol.sources import MAX_PEERS
 from . import wiring
-from .assembly import NodeSpec, Parts, assemble, identity_source
+from .assembly import NodeSpec, Parts, assemble, check_choices, identity_source
 from .children import Child, Demand, Status
 from .childspec import how_many, seconds
 from .clock import SYSTEM_CLOCK, Clock
@@ -64,7 +64,6 @@ FRESH_STATE: Final = 10
 """Crashes in a row, with nothing handled in between, after which state is made anew."""
 
 _stack_numbers = count(1)
-
 
 RUNNING: Final[weakref.WeakSet[StackSupervisor]] = weakref.WeakSet()
 """The supervisors that were started; what is still open when the program ends is closed."""
@@ -129,6 +128,7 @@ class StackSupervisor(Supervisor):
         if hang_after is not None and not seconds("hang_after", hang_after):
             raise ValueError("hang_after must be more than 0 seconds; None switches it off")
         max_peers = how_many("max_peers", max_peers)
+        check_choices(resend, confirm, controller)
         peers = None if trace_peers is None else [normalized(peer) for peer in trace_peers]
         self.journal = Journal(choose_logger(logger), clock, sample=trace_sample, peers=peers)
         transport = UdpTransport(host, port, offload=offload) if transport is None else transport

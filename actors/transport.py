@@ -17,11 +17,11 @@ import time
 from collections.abc import Callable, Container, Sequence
 from typing import Any, Final, Protocol, cast
 
-from ..protocol.address import Address, canonical
+from ..protocol.address import Address, canonical, host_port
 from .mailbox import Parking
 from .offload import ANCILLARY, LONGEST, Segmentation, accept_coalesced, count_overflow, segment_size, stretches
 
-__all__ = ["RECEIVE_BUFFER", "Transport", "UdpTransport"]
+__all__ = ["RECEIVE_BUFFER", "Transport", "UdpTransport", "refused"]
 
 RECEIVE_BUFFER: Final = 4 * 1024 * 1024
 """Bytes of receive buffer to ask for: a datagram of 64 bytes occupies 832, so the usual 212 992 hold 256 of them."""
@@ -31,6 +31,19 @@ _CUT_OFF: Final = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
 
 _REMEMBERED: Final = 4096
 """Sources whose canonical address is kept, so that packages of one source share one tuple."""
+
+
+_REASONS: Final = {
+    errno.EADDRINUSE: "the port is in use by another program; choose another one, or 0 for any that is free",
+    errno.EACCES: "permission denied; ports below 1024 are the system's, choose a higher one",
+    errno.EADDRNOTAVAIL: "that is not an address of this machine",
+}
+
+
+def refused(host: str, port: int, error: OSError) -> OSError:
+    """Return the same error, but with a text that says where one could not listen, and what would be right."""
+    reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+    return type(error)(error.errno, f"cannot listen on {host_port((host, port))}: {reason}")
 
 
 class Transport(Parking, Protocol):
@@ -103,7 +116,11 @@ class UdpTransport:
             raise TypeError(f"port is an int, not {port!r}")
         if not 0 <= port < 65536:  # noqa: PLR2004 - 16 bits
             raise ValueError(f"port is from 0 (the system chooses) to 65535, not {port}")
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)[0]
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
+        except OSError as error:
+            raise refused(host, port, error) from error
+        family, _, _, _, address = found[0]
         self._six = family == socket.AF_INET6
         self._readable = True
         self._waited = False
@@ -120,7 +137,10 @@ class UdpTransport:
             if self._six:
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host not in ("::", "")))
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            self._socket.bind(address)
+            try:
+                self._socket.bind(address)
+            except OSError as error:
+                raise refused(host, port, error) from error
             self._socket.setblocking(False)
             self._segmentation = Segmentation(self._socket) if offload else None
             if offload:

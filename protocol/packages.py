@@ -128,6 +128,10 @@ class OutPackage(msgspec.Struct, frozen=True, gc=False):
             msgspec.structs.force_setattr(self, "target", target)
 
     def _check_options(self) -> None:
+        if type(self.lifetime) not in (float, int, type(None)):
+            raise TypeError(f"a lifetime is a number of seconds, or None, not {self.lifetime!r}")
+        if type(self.eager) is not int:
+            raise TypeError(f"eager is a number of copies, an int, not {self.eager!r}")
         if self.lifetime is not None and not self.lifetime > 0:
             raise PackageError(f"a lifetime is a positive number of seconds, or None, not {self.lifetime!r}")
         if self.eager != 1 and not self.reliability:

@@ -48,9 +48,9 @@ class StatsServer:
             finally:
                 os.umask(mask)
             self._socket.listen()
-        except BaseException:
+        except OSError as error:
             self._socket.close()
-            raise
+            raise OSError(error.errno, f"cannot serve stats: {error.strerror or error}", os.fspath(path)) from error
         self._serve(self._accept)
 
     def close(self) -> None:

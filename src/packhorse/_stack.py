@@ -6,7 +6,7 @@ import atexit
 import time
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from pykka import ActorDeadError
 
@@ -15,16 +15,19 @@ from .actors.handles import LINGER, ConnErrorReceiver, PackageReceiver, PackageS
 from .actors.messages import Abandoned, EndClosed
 from .actors.stack_supervisor import RUNNING, StackSupervisor
 from .protocol import Closed, OutPackage, PeerFailed, Peers, Reliability, Timeout
+from .protocol.address import host_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator
     from types import TracebackType
 
     from pykka import ActorRef
 
+    from .actors.clock import Clock
     from .actors.keeper import Desk
     from .actors.stats import StackStats
-    from .protocol import Address
+    from .actors.transport import Transport
+    from .protocol import Address, ConfirmPolicy, Controller, ResendPolicy
 
 __all__ = ["Stack", "startup"]
 
@@ -33,6 +36,26 @@ AT_EXIT = 0.9
 
 GRACE = 1.0
 """Seconds beyond the timeout that closing may take until the nodes have ended."""
+
+
+class StackOptions(TypedDict, total=False):
+    """The options of a stack; `StackSupervisor` says what they mean."""
+
+    logger: Any
+    resend: ResendPolicy | None
+    confirm: ConfirmPolicy | None
+    controller: Callable[[], Controller]
+    clock: Clock
+    transport: Transport | None
+    random: Callable[[], float]
+    identity: bool
+    offload: bool
+    inline: bool
+    hang_after: float | None
+    max_peers: int
+    trace_sample: int
+    trace_peers: Collection[Address] | None
+    trace_context: Collection[str]
 
 
 class _Lifeline:
@@ -121,7 +144,9 @@ class Stack:
 
         Raises:
             OSError: the socket cannot be made there.
+            Closed: the stack has ended.
         """
+        self.stats()
         server = StatsServer(Path(path), self.stats)
         self._servers.append(server)
         return server
@@ -161,6 +186,9 @@ class Stack:
         except ActorDeadError:
             raise Closed("this stack has ended") from None
 
+    def __repr__(self) -> str:
+        return f"<packhorse.Stack {host_port(self.address)}>"
+
     def __enter__(self) -> Self:
         return self
 
@@ -174,18 +202,18 @@ class Stack:
         return iter((self.sender, self.receiver, self.errors))
 
 
-def startup(port: int = 0, host: str = "0.0.0.0", **options: Any) -> Stack:  # noqa: S104 - the original's default
+def startup(port: int = 0, host: str = "0.0.0.0", **options: Unpack[StackOptions]) -> Stack:  # noqa: S104 - the original's default
     """Start a stack.
 
     Args:
         port: the UDP port; 0 lets the system choose (see `Stack.address`).
         host: address or name of this machine to bind to. "0.0.0.0" is every IPv4 address of it, "::" every address.
-        options: see `StackSupervisor`: `logger`, `resend`, `confirm`, `controller`, `identity`, `hang_after`, `max_peers`, and for tests
-            `clock`, `transport`, `random`.
+        options: see `StackSupervisor`: `logger`, `resend`, `confirm`, `controller`, `identity`, `offload`, `inline`, `hang_after`,
+            `max_peers`, `trace_sample`, `trace_peers`, `trace_context`, and for tests `clock`, `transport`, `random`.
 
     Raises:
         OSError: the port is taken or the address is not ours. Nothing is left running.
-        TypeError, ValueError: host and port are no address.
+        TypeError, ValueError: host and port are no address, or an option is nothing that it may be.
     """
     return Stack(StackSupervisor.start(port, host, **options))
 

@@ -55,6 +55,7 @@ def test_ping_without_an_echo_ends_on_ctrl_c_with_a_summary(run: Commands) -> No
         ping.signal(signal.SIGINT)
         assert ping.status() == 1
     assert "1 packages sent, 0 received, 100% lost" in ping.output().decode()
+    assert "no reply. Is `packhorse echo --port" in ping.errors
 
 
 def test_link_stands_in_front_of_any_udp_program(run: Commands) -> None:
@@ -141,7 +142,9 @@ def test_the_version_is_printed() -> None:
     assert shown.startswith("packhorse ")
 
 
-@pytest.mark.parametrize("command", ["demo", "receive", "send", "ping", "echo", "bench", "diagram"])
+@pytest.mark.parametrize(
+    "command", ["demo", "receive", "send", "ping", "echo", "bench", "link", "trace", "top", "diagram"]
+)
 def test_every_command_has_an_example_in_its_help(command: str) -> None:
     status, shown, _ = invoke(command, "--help")
     assert status == 0
@@ -182,6 +185,37 @@ def test_a_port_that_is_taken_is_said(command: str, tmp_path: Path) -> None:
     assert status == 1
     assert f"cannot listen on 127.0.0.1:{port}: the port is in use" in errors
     assert not list(tmp_path.iterdir())
+
+
+def test_link_says_that_a_port_is_taken() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        status, _, errors = invoke("link", "--to", "127.0.0.1:9", "--listen", str(port))
+    assert status == 1
+    assert f"cannot listen on 127.0.0.1:{port}: the port is in use" in errors
+
+
+@pytest.mark.parametrize(
+    ("closed", "status", "says"),
+    [(">/dev/full", 1, "packhorse: cannot write to standard output: No space left on device\n"), (">&-", 0, "")],
+)
+def test_a_standard_output_that_takes_nothing_is_no_accident(closed: str, status: int, says: str) -> None:
+    result = subprocess.run(  # noqa: S603 - what is under test
+        ["/bin/sh", "-c", f'exec "$0" -m packhorse.cli diagram {closed}', sys.executable],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (status, says)
+
+
+def test_a_reader_that_goes_away_is_no_accident(run: Commands) -> None:
+    dissector = run("trace", "--wireshark")
+    dissector.process.stdout.close()
+    assert dissector.status() == 1
+    assert dissector.errors == ""
 
 
 def test_without_the_extra_there_is_only_the_hint_to_install_it() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ from rich.console import Console
 import packhorse
 from packhorse.cli.run import Problem
 from packhorse.cli.topping import picture, top
+
+Commands = Any
 
 
 def drawn(now: dict[str, Any], before: dict[str, Any] | None) -> str:
@@ -60,13 +65,50 @@ def test_the_view_ends_with_the_stack(
     stack = packhorse.startup(host="127.0.0.1")
     stack.serve_stats(path)
 
-    def close_meanwhile(seconds: float) -> None:
-        assert seconds == 0.5
-        stack.close()
+    looks: list[object] = []
 
-    monkeypatch.setattr("packhorse.cli.topping.time.sleep", close_meanwhile)
-    assert top(path, interval=0.5, once=False) == 0
-    assert "the stack has ended" in capsys.readouterr().out
+    def close_after_two(now: Any, before: Any) -> str:
+        looks.append(before)
+        if len(looks) == 2:
+            stack.close()
+        return f"look {len(looks)}"
+
+    monkeypatch.setattr("packhorse.cli.topping.picture", close_after_two)
+    assert top(path, interval=0.0, once=False) == 0
+    assert capsys.readouterr().out == "look 1\nlook 2\nthe stack has ended\n"
+    assert looks[0] is None
+    assert looks[1] is not None
+
+
+def test_the_view_ends_on_ctrl_c_as_it_should(tmp_path: Path, run: Commands) -> None:
+    path = tmp_path / "stats"
+    with packhorse.startup(host="127.0.0.1") as stack:
+        stack.serve_stats(path)
+        view = run("top", str(path), "--interval", "1e300")
+        assert f"packhorse {stack.address[0]}:{stack.address[1]}" in view.process.stdout.readline().decode()
+        view.signal(signal.SIGINT)
+        assert view.status() == 0
+    assert b"the stack has ended" not in view.output()
+    assert view.errors == ""
+
+
+def test_what_answers_and_is_no_stack_is_explained(tmp_path: Path) -> None:
+    path = tmp_path / "other"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(10)
+                connection.sendall(b"220 ready\n")
+
+        other = threading.Thread(target=answer)
+        other.start()
+        with pytest.raises(Problem, match="no packhorse stack"):
+            top(path, interval=1.0, once=True)
+        other.join()
 
 
 def test_a_socket_that_is_not_there_is_explained(tmp_path: Path) -> None:

@@ -73,6 +73,12 @@ def test_too_few_and_too_many_copies_are_refused(eager: int) -> None:
         OutPackage(b"x", Reliability.UNORDERED, Peers.PLAYERS, TARGET, eager=eager)
 
 
+@pytest.mark.parametrize("options", [{"eager": 2.0}, {"eager": "2"}, {"lifetime": "1"}, {"lifetime": True}])
+def test_choices_of_a_wrong_type_are_refused_by_name(options: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=next(iter(options))):
+        OutPackage(b"x", Reliability.UNORDERED, Peers.PLAYERS, TARGET, **options)
+
+
 def test_an_unreliable_package_cannot_be_eager_because_each_copy_would_be_delivered() -> None:
     with pytest.raises(PackageError, match="once per copy"):
         OutPackage(b"x", Reliability.UNRELIABLE, Peers.PLAYERS, TARGET, eager=2)

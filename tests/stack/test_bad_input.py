@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import inspect
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,8 @@ from packhorse import (
     Reliability,
     ResendPolicy,
 )
+from packhorse._stack import StackOptions
+from packhorse.testing import UdpLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,3 +194,44 @@ def test_full_says_how_much_waits(start: Start) -> None:
             again_and_again(lambda: stack.sender.send(package, 0.01))
         assert still_works(stack)
         stack.close(timeout=0)
+
+
+@pytest.mark.parametrize("what", ["an actor", packhorse.SupervisedActor, None])
+def test_subscribing_what_is_no_ref_of_an_actor_is_refused(start: Start, what: Any) -> None:
+    stack = start()
+    with pytest.raises(TypeError, match="the ref of an actor"):
+        stack.receiver.subscribe(what)
+    assert still_works(stack)
+
+
+def test_a_port_that_is_taken_is_said_with_what_would_be_right(start: Start) -> None:
+    port = start().address[1]
+    with pytest.raises(OSError, match=rf"127\.0\.0\.1:{port}: the port is in use .* or 0 for any") as caught:
+        start(port=port)
+    assert caught.value.errno == errno.EADDRINUSE
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_a_host_that_is_not_ours_is_said_by_name(start: Start, host: str) -> None:
+    with pytest.raises(OSError, match=f"cannot listen on {host}:0: "):
+        start(host)
+
+
+def test_the_options_that_type_checkers_know_are_those_of_a_stack() -> None:
+    parameters = inspect.signature(packhorse.StackSupervisor.__init__).parameters.values()
+    expected = {one.name: one.annotation for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert {name: hint.__forward_arg__ for name, hint in StackOptions.__annotations__.items()} == expected
+
+
+def test_a_name_is_looked_up_for_what_the_stack_is_bound_to(start: Start) -> None:
+    with pytest.raises(PackageError, match=r"'no-such-host\.invalid' cannot be resolved to an IPv4 address: "):
+        start().send(b"x", to=("no-such-host.invalid", 9))
+
+
+@pytest.mark.parametrize("option", ["resend", "confirm", "controller"])
+def test_an_option_that_is_nothing_of_the_kind_is_refused_before_a_socket_is_opened(start: Start, option: str) -> None:
+    with UdpLink(SOMEWHERE) as unused:
+        port = unused.address[1]
+    with pytest.raises(TypeError, match=f"^{option} "):
+        start(port=port, **{option: 3})
+    assert still_works(start(port=port))

@@ -106,6 +106,9 @@ def test_others_can_look_through_a_socket_of_the_owners_while_the_stack_is_open(
     assert answer["address"] == f"127.0.0.1:{stack.address[1]}"
     stack.close()
     assert not path.exists()
+    with pytest.raises(Closed):
+        stack.serve_stats(path)
+    assert not path.exists()
 
 
 def test_the_socket_of_a_program_that_is_gone_is_replaced_and_nothing_else(start: Start, tmp_path: Path) -> None:
@@ -119,6 +122,6 @@ def test_the_socket_of_a_program_that_is_gone_is_replaced_and_nothing_else(start
         stack.serve_stats(path)
     file = tmp_path / "file"
     file.write_text("mine")
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(OSError, match=f"in use: '{file}'"):
         stack.serve_stats(file)
     assert file.read_text() == "mine"

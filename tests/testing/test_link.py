@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
+from typing import Any
 
 import pytest
 
 import packhorse
-from packhorse import OutPackage, Peers, Reliability
+from packhorse import OutPackage, PackageError, Peers, Reliability
 from packhorse.testing import Link, UdpLink
 
 HOST = "127.0.0.1"
@@ -172,3 +173,9 @@ def test_stacks_talk_over_it_reliably() -> None:
             sender.sender.flush(PATIENCE)
     assert got == list(range(count))
     assert there.lost > 0
+
+
+@pytest.mark.parametrize("to", ["127.0.0.1:9", ("127.0.0.1", 65536), ("127.0.0.1", 0)])
+def test_a_relay_to_nowhere_is_refused(to: Any) -> None:
+    with pytest.raises((TypeError, PackageError), match="a target"):
+        UdpLink(to)

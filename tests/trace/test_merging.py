@@ -151,10 +151,15 @@ def test_a_relay_is_seen_through_with_aliases(tmp_path: Path) -> None:
     here, there = Script(HERE), Script(THERE)
     here.sends(1.0, "10.9.9.9:1", 0)
     there.gets(1.02, "10.9.9.9:2", 0)
-    assert len(merged(tmp_path, here, there).packages) == 2
+    trace = merged(tmp_path, here, there)
+    assert len(trace.packages) == 2
+    (note,) = trace.notes
+    assert "10.9.9.9:1 and 10.9.9.9:2" in note
+    assert f"--alias 10.9.9.9:1=ADDRESS, one of {HERE}, {THERE}" in note
     aliases = {"10.9.9.9:1": THERE, "10.9.9.9:2": HERE}
-    (package,) = merged(tmp_path, here, there, aliases=aliases).packages
-    assert package.name == f"{HERE} -> {THERE} #0"
+    trace = merged(tmp_path, here, there, aliases=aliases)
+    assert [package.name for package in trace.packages] == [f"{HERE} -> {THERE} #0"]
+    assert trace.notes == []
     with pytest.raises(
         TraceError, match=r"stands for no stack in these logs; they are of 10\.0\.0\.1:8082, 10\.0\.0\.2:8082"
     ):

@@ -8,7 +8,7 @@ import sys
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -17,10 +17,14 @@ from packhorse.actors.wiring import mermaid
 
 from .options import exit_with as _exit
 from .options import given as _given
+from .options import status_of
 from .run import parse_address, parse_probability, parse_seconds
 from .trace_command import trace
 
 __all__ = ["run"]
+
+SHORTEST_LOOK: Final = 0.05
+"""Seconds between two looks of `top`, at least."""
 
 app = typer.Typer(
     name="packhorse",
@@ -35,11 +39,7 @@ def run() -> int:
     """Run the command line and return its exit status."""
     # While a command is at work, `attend` takes signals; before and after, one ends the program in the usual way.
     signal.signal(signal.SIGTERM, _terminate)
-    try:
-        app()
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    return 0
+    return status_of(app)
 
 
 def _terminate(number: int, _: Any) -> NoReturn:
@@ -352,14 +352,27 @@ app.command()(trace)
 
 @app.command()
 def top(
-    socket: Annotated[Path, typer.Argument(help="the Unix socket that the program opened: stack.serve_stats(PATH)")],
-    interval: Annotated[float, typer.Option(min=0.05, help="seconds between two looks")] = 1.0,
-    once: Annotated[bool, typer.Option("--once", help="look once and end")] = False,
+    socket: Annotated[
+        Path,
+        typer.Argument(metavar="SOCKET", help="What the program has opened with stack.serve_stats(SOCKET)."),
+    ],
+    *,
+    interval: Annotated[str, typer.Option(metavar="TIME", help="Time between two looks, 50ms at least.")] = "1s",
+    once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
 ) -> None:
-    """Show the numbers of a running stack as they change."""
-    from .topping import top  # noqa: PLC0415 - each command brings only what it needs
+    """Show the numbers of a running stack as they change.
 
-    _exit(lambda: top(socket, interval=interval, once=once))
+    It goes on until the stack ends, or until Ctrl-C or SIGTERM, which are its
+    normal end too: exit status 0.
+
+    Examples:
+      packhorse top /run/user/1000/game.stats
+      packhorse top --once game.stats
+    """
+    from .topping import top  # noqa: PLC0415 - as above
+
+    seconds = max(SHORTEST_LOOK, _given(parse_seconds, interval, "--interval"))
+    _exit(lambda: top(socket, interval=seconds, once=once))
 
 
 @app.command()

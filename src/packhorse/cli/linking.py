@@ -32,7 +32,9 @@ def link(listen: Address, host: str, port: int, *, seed: int, options: dict[str,
     try:
         there, back = Link(seed=seed, **options), Link(seed=seed + 1, **options)
         relay = UdpLink(target, there=there, back=back, listen=listen)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise Problem(error.strerror or str(error)) from error
+    except ValueError as error:
         raise Problem(str(error)) from error
     stopped = threading.Event()
     with relay:

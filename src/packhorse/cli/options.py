@@ -1,18 +1,51 @@
-"""What the definitions of the commands share: how one ends, and how options are parsed."""
+"""What the definitions of the commands share: how one ends, and how options are parsed.
+
+A command whose standard output takes no more ends with status 1: with a line about it if a disk is full, without a word if a reader
+has gone away. One that was closed before is as good as none.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
+import sys
 from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from pathlib import Path
+from typing import Final, NoReturn, TypeVar
 
 import typer
 
-from .run import Problem
+from .run import Problem, say
 
 T = TypeVar("T")
 
-__all__ = ["exit_with", "given"]
+__all__ = ["exit_with", "given", "status_of"]
+
+FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+GONE: Final = {errno.EPIPE}
+"""What standard output says when nothing more can be written to it."""
+
+
+def status_of(app: Callable[[], object]) -> int:
+    """Run the whole command line and return its exit status."""
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - so it is when it was closed
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except OSError as error:
+        if error.errno not in FULL | GONE:
+            raise
+        if error.errno in FULL:
+            say(f"packhorse: cannot write to standard output: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in its buffer
+        return 1
+    return 0
 
 
 def exit_with(command: Callable[[], int]) -> NoReturn:

@@ -150,7 +150,10 @@ def ping(host: str, port: int, *, count: int | None, interval: float, reliabilit
         finally:
             stack.close(0)
     print(f"\n--- {shown(target)} ping statistics ---\n{pinger.trips.summary()}", flush=True)  # noqa: T201 - its result
-    return 0 if pinger.trips.received else 1
+    if pinger.trips.received:
+        return 0
+    say(f"no reply. Is `packhorse echo --port {port}` running there, and no firewall in between?")
+    return 1
 
 
 class _Pinger:

@@ -10,7 +10,6 @@ The rules:
 
 from __future__ import annotations
 
-import errno
 import signal
 import socket
 import sys
@@ -142,12 +141,6 @@ def shown(address: Address) -> str:
 
 # Stacks.
 
-_REASONS: Final = {
-    errno.EADDRINUSE: "the port is in use by another program; choose another one, or 0 for any that is free",
-    errno.EACCES: "permission denied; ports below 1024 are the system's, choose a higher one",
-    errno.EADDRNOTAVAIL: "that is not an address of this machine",
-}
-
 
 def open_stack(host: str, port: int) -> Stack:
     """Start a stack.
@@ -158,8 +151,7 @@ def open_stack(host: str, port: int) -> Stack:
     try:
         return startup(port, host)
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-        raise Problem(f"cannot listen on {shown((host, port))}: {reason}") from error
+        raise Problem(error.strerror or str(error)) from error
 
 
 def everywhere() -> str:

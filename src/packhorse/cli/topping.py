@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import os
 import socket
-import time
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from .run import Problem
+from .run import Problem, attend
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["picture", "top"]
+
+Look = Callable[[], dict[str, Any] | None]
 
 PATIENCE = 5.0
 """Seconds to wait for an answer."""
@@ -51,10 +55,13 @@ def top(path: Path, *, interval: float, once: bool) -> int:
                     endpoint.sendall(b"\n")
                     line = lines.readline()
                 except TimeoutError:
-                    raise Problem(f"no answer at {path} within {PATIENCE} seconds") from None
+                    raise Problem(f"no answer at {path} within {PATIENCE:g} seconds") from None
                 except OSError:
                     return None
-                return json.loads(line) if line else None
+                try:
+                    return json.loads(line) if line else None
+                except ValueError:
+                    raise Problem(f"what answers at {path} is no packhorse stack") from None
 
             first = look()
             if first is None:
@@ -63,21 +70,30 @@ def top(path: Path, *, interval: float, once: bool) -> int:
             if once:
                 console.print(picture(first, None))
                 return 0
-            return _follow(look, first, console, interval)
+            stopped = threading.Event()
 
+            def stop() -> None:
+                stopped.set()
+                endpoint.shutdown(socket.SHUT_RDWR)  # in case it waits for an answer
 
-def _follow(look: Any, first: dict[str, Any], console: Console, interval: float) -> int:
-    before = first
-    with Live(picture(first, None), console=console, screen=console.is_terminal, auto_refresh=False) as live:
-        while True:
-            time.sleep(interval)
-            now = look()
-            if now is None:
-                break
-            live.update(picture(now, before), refresh=True)
-            before = now
-    console.print("the stack has ended")
+            attend(lambda: _follow(look, first, console, interval, stopped), stop)
     return 0
+
+
+def _follow(look: Look, first: dict[str, Any], console: Console, interval: float, stopped: threading.Event) -> None:
+    """Show the numbers again and again: in place on a terminal, else one below the other."""
+    before: dict[str, Any] | None = None
+    now: dict[str, Any] | None = first
+    with Live(console=console, screen=True, auto_refresh=False) if console.is_terminal else nullcontext() as live:
+        while now is not None:
+            if live is None:
+                console.print(picture(now, before))
+            else:
+                live.update(picture(now, before), refresh=True)
+            stopped.wait(min(interval, threading.TIMEOUT_MAX))
+            before, now = now, None if stopped.is_set() else look()
+    if not stopped.is_set():
+        console.print("the stack has ended")
 
 
 def picture(now: dict[str, Any], before: dict[str, Any] | None) -> Group:

@@ -66,7 +66,7 @@ def parse_alias(text: str) -> tuple[str, str]:
 def trace(logs: Sequence[Path], aliases: dict[str, str], wanted: Wanted) -> int:
     """Answer from these logs."""
     try:
-        merged = merge(read(logs), aliases)
+        merged = merge(read(list(dict.fromkeys(logs))), aliases)
         _answer(merged, wanted)
     except TraceError as error:
         raise Problem(str(error)) from error

@@ -34,7 +34,10 @@ class ManualClock:
 
         Raises:
             TimeoutError: the nodes were still busy after 30 real seconds.
+            ValueError: time does not go back.
         """
+        if not seconds >= 0:
+            raise ValueError(f"time passes by at least 0 seconds, not {seconds!r}")
         end = self._now + seconds
         self.settle()
         while True:

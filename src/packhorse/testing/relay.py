@@ -12,7 +12,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from ..actors.transport import RECEIVE_BUFFER
+from ..actors.transport import RECEIVE_BUFFER, refused
+from ..protocol.packages import normalized
 from .link import Link
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class UdpLink:
 
     Raises:
         OSError: the port is taken, an address is not ours or a name is unknown.
+        PackageError, TypeError: `to` is no address that can be sent to.
     """
 
     def __init__(
@@ -63,14 +65,18 @@ class UdpLink:
         self.there = there or Link()
         self.back = back or Link()
         self.overflowed = 0
+        to = normalized(to)
         self._family: int
         self._to: Any
         self._family, _, _, _, self._to = socket.getaddrinfo(to[0], to[1], type=socket.SOCK_DGRAM)[0]
         self._under_way: list[tuple[float, int, socket.socket, Any, bytes]] = []
         self._serial = 0
         self._upstream: dict[Any, socket.socket] = {}
-        family, _, _, _, address = socket.getaddrinfo(listen[0], listen[1], type=socket.SOCK_DGRAM)[0]
-        self._downstream = self._socket(family, address)
+        try:
+            family, _, _, _, address = socket.getaddrinfo(listen[0], listen[1], type=socket.SOCK_DGRAM)[0]
+            self._downstream = self._socket(family, address)
+        except OSError as error:
+            raise refused(listen[0], listen[1], error) from error
         self._selector = selectors.DefaultSelector()
         self.address = cast("Address", self._downstream.getsockname())
         self._selector.register(self._downstream, selectors.EVENT_READ)

@@ -97,6 +97,8 @@ class Simulation:
         identity: bool = True,
     ) -> SimulatedPeer:
         """Add a peer; the options are those of a stack, and how many packages may be unconfirmed at once per target."""
+        if address in self._peers:
+            raise ValueError(f"{address} is taken in this simulation")
         peer = SimulatedPeer(
             self,
             address,
@@ -128,7 +130,9 @@ class Simulation:
         heappush(self._events, (time, next(self._serial), action, arguments))
 
     def run(self, until: float) -> None:
-        """Let virtual time pass."""
+        """Let virtual time pass until then."""
+        if until < self.now:
+            raise ValueError(f"it is {self.now} s already, and time does not go back to {until} s")
         events = self._events
         while events and events[0][0] <= until:
             self.now, _, action, arguments = heappop(events)

@@ -134,6 +134,13 @@ class Trace:
         for address in addresses - {""}:
             for stack in self._resolve(address):
                 called[stack].add(address)
+        strangers = sorted(address for address in addresses - {""} if not self._resolve(address))
+        if strangers and len(self.stacks) > 1 and not called:
+            self.notes.append(
+                f"none of these stacks has another's address for its peer. If {' and '.join(strangers[:2])} are those of a relay "
+                f"between them, say whom it stands for: --alias {strangers[0]}=ADDRESS, one of "
+                f"{', '.join(stack.address for stack in self.stacks)}"
+            )
         bound = Counter((stack.address, stack.file) for stack in self.stacks)
         files = Counter(address for address, _ in bound)
         for stack in self.stacks:
