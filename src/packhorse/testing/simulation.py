@@ -376,13 +376,12 @@ class SimulatedPeer:
             for question in state.to_dreceiver:
                 self._late(question)
             state.to_dreceiver.clear()
-        if state.to_dsender:
-            for run in state.to_dsender:
-                if self.lateness:
-                    self.simulation.at(self.simulation.now + self.lateness, self._leave, run)
-                else:
-                    self._leave(run)
-            state.to_dsender.clear()
+        for run in state.to_dsender:
+            if self.lateness:
+                self.simulation.at(self.simulation.now + self.lateness, self._leave, run)
+            else:
+                self._leave(run)
+        state.to_dsender.clear()
 
     def _leave(self, run: Datagrams) -> None:
         if run.mark:
