@@ -145,7 +145,7 @@ class MeasuredRecovery(Recovery):
             took = now - copies.round_sent
             if copies.lost and self.round_trip.minimum is not None and took < self.round_trip.minimum * TOO_SOON:
                 self._needless()
-                self.not_lost += not copies.doubtful
+                self.not_lost += 0 if copies.doubtful else 1
                 continue
             if copies.lost:
                 self._needed()

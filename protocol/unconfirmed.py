@@ -127,7 +127,8 @@ class Recovery:
         self.oldest = self.next = first
         self.in_flight = 0
         self.round_trip = RoundTrip()
-        self.lost = self.not_lost = 0
+        self.lost: int = 0
+        self.not_lost: int = 0
         self.triggers: Sequence[tuple[str, int]] = ()
         self._serial = 0
         self._runs: list[Run]
