@@ -16,8 +16,9 @@ The rules of `DelayController`:
   when 15 % of the window are lost within a round trip the queue is drained in order to look: if the round trip is shorter then, or
   the losses are gone, it was a queue, and the window shrinks to 70 %; if not the window stays, and the next look is 24 round trips
   later. When half is lost, or in the start phase a third, half of the window goes;
-- losses count for that only while the window is used, and not in the round trip after a silence of another: then the path was down,
-  or a confirmation was lost, and neither was a queue;
+- losses count for that only while the window is used, not before a round trip was measured, and not in the round trip after a silence of
+  another: then the path was down, or a confirmation was lost, and neither was a queue;
+- jitter has packages judged lost that were only overtaken. When that is known they are taken back, and a look that is left without a reason ends at once;
 - it grows only while it is used: after the start phase by three datagrams per round trip, the same for everyone, so that shares
   become equal; by one while 15 % are lost, and never by more than an eighth.
 
@@ -70,7 +71,7 @@ LOSS_TO_LOOK: Final = 0.15
 """Share of the window that, lost within a round trip, is reason to look whether there is a queue."""
 LOSS_TO_SHRINK: Final = 0.5
 STARTING_LOSS_TO_SHRINK: Final = 1 / 3
-FEWER: Final = 0.25
+FEWER: Final = 1 / 8
 """Share of the losses that is left, at most, when a queue was drained."""
 SHORTER: Final = 0.25
 """Share of noise by which a round trip shortens when a queue was drained."""
@@ -105,6 +106,10 @@ class Controller(Protocol):
 
     def lost(self, count: int, now: float) -> None:
         """Note that so many packages were judged lost."""
+        ...
+
+    def not_lost(self, count: int) -> None:
+        """Note that so many of them were not, as their confirmations have shown."""
         ...
 
 
@@ -179,7 +184,7 @@ class DelayController:
 
     def lost(self, count: int, now: float) -> None:
         """Drain the queue if so much was lost within a round trip that there may be one, or must be."""
-        if now - self._outage_ended < self._smoothed:
+        if not self._smoothed or now - self._outage_ended < self._smoothed:
             return
         if now - self._round_began > self._smoothed:
             self._round_began = now
@@ -198,6 +203,18 @@ class DelayController:
             self._begin_draining(self.window / 2)
         elif share > LOSS_TO_LOOK and now >= self._look_at:
             self._begin_draining(self.window, share)
+
+    def not_lost(self, count: int) -> None:
+        """Take losses back; what nothing speaks for any more is no reason to look."""
+        self._lost = max(0, self._lost - count)
+        drain = self._draining
+        if drain is None or not drain.loss:
+            return
+        drain.loss -= count * MAX_DATAGRAM / drain.resume_with
+        if drain.loss <= LOSS_TO_LOOK:
+            self._draining = None
+            self._lossy_until = _NEVER
+            self.window = drain.resume_with
 
     def _delayed(self, now: float) -> None:
         """React to queueing delay that is more than noise."""
@@ -275,6 +292,9 @@ class FixedController:
         """Change nothing."""
 
     def lost(self, count: int, now: float) -> None:
+        """Change nothing."""
+
+    def not_lost(self, count: int) -> None:
         """Change nothing."""
 
 

@@ -9,7 +9,9 @@ The rules:
 - until it is acknowledged, an introduction says which packages follow it, since the target takes no others with our own hint;
 - a refusal of our own hint says that the introduction was lost, or taken for a late one. It is answered by the next attempt, once per round trip, and with what can have
   been refused: the packages of the last attempt, not what followed since;
-- when the target says that it spurns our own hint, what was sent with it goes out once more.
+- when the target says that it spurns our own hint, what was sent with it goes out once more;
+- when it acknowledges the numbering but confirms nothing, what left with the introduction is lost or has overtaken it, and the refusal may be lost too. Then the oldest
+  package goes out once more: a lone one would wait for its timeout otherwise.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ from .messages import Datagrams, Refused
 
 __all__ = ["Answer", "Introducing", "Restarts", "introduce"]
 
-REFUSED_AGAIN: Final = 0.025
-"""Seconds that a refusal is taken to have needed, at least."""
+REFUSED_AGAIN: Final = 0.001
+"""Seconds that a refusal is taken to have needed, at least; the first one may have needed any time."""
 LONGEST: Final = 1.0
 """Seconds that a refusal is taken to have needed, at most; it may be about what was sent long after the introduction."""
 TOO_SOON: Final = 0.75
@@ -128,7 +130,7 @@ class Introducing:
     _plain: bool = False
     """It confirms without an echo: it has no identity."""
     _attempt: int = 0
-    _refused_after: float = REFUSED_AGAIN
+    _refused_after: float = 0.0
 
     def confirmed(self, echo: int, *, awaited: bool) -> Answer:
         """Judge a confirmation by its echo.

@@ -13,7 +13,7 @@ The rules of `MeasuredRecovery`, after RFC 8985 (RACK) and RFC 6298:
   two of them are sent as *probes*, at intervals that double up to `longest_wait`; what a probe's confirmation says of
   the rest is the first rule;
 - a confirmation of a package that had timed out may be that of its first copy: then the peer was only slow, and those of the others follow. So
-  what it says of others is judged when none has come for a quarter of a round trip. When confirmations come again after a timeout, everything that was sent once has
+  what it says of others is judged when none has come for a quarter of a round trip (of the first timeout, while none is known). When confirmations come again after a timeout, everything that was sent once has
   RTO from then on. While no round trip is known, any confirmation of a package that was sent again counts as that of its first copy;
 - where more than 2 % are lost, what was lost once is sent again in two copies a few milliseconds apart. That costs no more
   bandwidth than the loss rate, and spares most packages that are lost twice a second round trip.
@@ -27,6 +27,7 @@ from math import inf
 from typing import Final
 
 from .header import MAX_CONFIRMED
+from .rtt import INITIAL_TIMEOUT
 from .unconfirmed import Copies, Recovery, Run
 
 __all__ = ["MeasuredRecovery"]
@@ -44,7 +45,7 @@ PROBES: Final = 2
 MAX_DOUBLINGS: Final = 30
 """More would not change a wait that has a limit; 1024 would overflow, for a dead peer that is sent to again and again."""
 DOUBT: Final = 0.25
-"""Share of the round trip for which it is in doubt which copy was confirmed of a package that had timed out."""
+"""Share of the round trip, or of the first timeout while none is known, for which it is in doubt which copy was confirmed of a package that had timed out."""
 TWIN_GAP: Final = 0.004
 """Seconds between two copies of a package that was lost."""
 TWIN_LOSS: Final = 0.02
@@ -131,7 +132,7 @@ class MeasuredRecovery(Recovery):
         if not self.unconfirmed or self._doubt <= self._newest:
             self._doubt, self._doubt_until = 0, inf
         elif doubtful or once:
-            self._doubt_until = now + max(SETTLE, DOUBT * (self.round_trip.smoothed or 0.0))
+            self._doubt_until = now + max(SETTLE, DOUBT * (self.round_trip.smoothed or INITIAL_TIMEOUT))
         return news, sample
 
     def _arrived(self, once: Sequence[int], again: Sequence[Copies], now: float) -> tuple[int, int]:
@@ -144,6 +145,7 @@ class MeasuredRecovery(Recovery):
             took = now - copies.round_sent
             if copies.lost and self.round_trip.minimum is not None and took < self.round_trip.minimum * TOO_SOON:
                 self._needless()
+                self.not_lost += 0 if copies.doubtful else 1
                 continue
             if copies.lost:
                 self._needed()
@@ -212,6 +214,11 @@ class MeasuredRecovery(Recovery):
         self._doubt, self._doubt_until = 0, inf
         self._twins.clear()
         return super().revive(now)
+
+    def refused(self, most: int, now: float, until: float) -> list[int]:
+        """Send again what was refused; see `Recovery.refused`. Who refuses is there, so what is lost next is no reason to wait for longer."""
+        self._backoff = 0
+        return super().refused(most, now, until)
 
     def _sent(self, run: Run) -> None:
         self._order.append(run)

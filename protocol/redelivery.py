@@ -195,7 +195,10 @@ class Redelivery(GivingUp):
         before = len(unconfirmed)
         fresh = [] if self.notes is None else [number for number in numbers if number in unconfirmed]
         window = peer.room.controller.window
+        not_lost = recovery.not_lost
         news, round_trip = recovery.confirmed(numbers, now)
+        if recovery.not_lost > not_lost:
+            peer.room.controller.not_lost(recovery.not_lost - not_lost)
         if news:
             peer.room.controller.confirmed(news, in_flight, round_trip, now)
         if self.notes is not None and fresh:
@@ -218,6 +221,9 @@ class Redelivery(GivingUp):
             self.to_usender.append(Acknowledged(target, known.series, known.hint, known.by))
             if answer is Answer.SPURNED and peer.phase is Phase.ACTIVE:
                 numbers = peer.recovery.not_taken(NOT_TAKEN, confirmed.time)
+                self._send_again(target, peer, numbers, confirmed.time, [("refused", len(numbers))])
+            elif answer is Answer.ACKNOWLEDGED and not numbers and peer.phase is Phase.ACTIVE:
+                numbers = peer.recovery.refused(1, confirmed.time, confirmed.time)
                 self._send_again(target, peer, numbers, confirmed.time, [("refused", len(numbers))])
         elif answer is Answer.STRANGER:
             self._begin_anew(target, peer, known)

@@ -99,6 +99,7 @@ class Recovery:
         in_flight: bytes of what is unconfirmed.
         round_trip: what is known of the round-trip time.
         lost: how many packages were judged lost so far.
+        not_lost: how many of them were not, as their confirmations have shown.
         triggers: why `due` has returned what it returned last: reasons, each for so many numbers.
     """
 
@@ -111,6 +112,7 @@ class Recovery:
         "in_flight",
         "lost",
         "next",
+        "not_lost",
         "oldest",
         "reported",
         "round_trip",
@@ -125,7 +127,8 @@ class Recovery:
         self.oldest = self.next = first
         self.in_flight = 0
         self.round_trip = RoundTrip()
-        self.lost = 0
+        self.lost: int = 0
+        self.not_lost: int = 0
         self.triggers: Sequence[tuple[str, int]] = ()
         self._serial = 0
         self._runs: list[Run]

@@ -141,6 +141,42 @@ def test_when_a_fifth_is_lost_it_looks_whether_there_is_a_queue(
     assert controller.window == pytest.approx(left * window)
 
 
+def test_a_look_ends_when_what_was_lost_turns_out_not_to_be(controller: DelayController, traffic: Traffic) -> None:
+    traffic.confirm(PATH, times=64)
+    window = controller.window
+    lose(controller, 0.2, traffic.now)
+    controller.not_lost(1)
+    assert controller.window == DRAINED, "there is still reason enough"
+    controller.not_lost(round(0.1 * window / MAX_DATAGRAM))
+    assert controller.window == window
+    traffic.confirm(PATH)
+    assert controller.window == window + MAX_DATAGRAM / 2, "the start phase goes on"
+
+
+def test_what_was_taken_back_does_not_count_for_the_next_look(controller: DelayController, traffic: Traffic) -> None:
+    traffic.confirm(PATH, times=64)
+    window = controller.window
+    for _ in range(5):
+        count = round(0.1 * window / MAX_DATAGRAM)
+        controller.lost(count, traffic.now)
+        controller.not_lost(count)
+    assert controller.window == window
+
+
+def test_a_queue_that_has_emptied_is_not_taken_back(controller: DelayController, traffic: Traffic) -> None:
+    traffic.confirm(PATH, times=64)
+    traffic.confirm(QUEUED)
+    controller.not_lost(1000)
+    assert controller.window == DRAINED
+
+
+def test_before_a_round_trip_is_known_losses_count_for_nothing(controller: DelayController, traffic: Traffic) -> None:
+    traffic.confirm(None)
+    window = controller.window
+    lose(controller, 0.9, traffic.now)
+    assert controller.window == window
+
+
 def test_after_a_look_in_vain_the_next_comes_24_round_trips_later(
     controller: DelayController, traffic: Traffic
 ) -> None:

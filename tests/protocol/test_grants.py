@@ -30,6 +30,9 @@ class Given:
     def lost(self, count: int, now: float) -> None:
         """Change nothing."""
 
+    def not_lost(self, count: int) -> None:
+        """Change nothing."""
+
 
 def test_no_number_is_granted_beyond_the_window_above_the_oldest_unconfirmed() -> None:
     resender = Resender(window=8)

@@ -141,11 +141,12 @@ def test_what_was_spurned_is_sent_again_at_once() -> None:
     assert sender.redelivery.peers()[0][1]["rtt"] == 0.1, "that was surely the second copy"
 
 
-def test_an_echo_without_ids_makes_nothing_be_sent_again() -> None:
+def test_an_echo_without_ids_makes_one_package_be_sent_again_once() -> None:
+    """What left with the introduction is lost or has overtaken it, and the refusal may be lost."""
     sender = Sender()
     sender.send(b"a", b"b")
+    assert sender.confirm(echo=_echo()) == [_datagram(0, b"a", 3)]
     assert sender.confirm(echo=_echo()) == []
-    assert sender.redelivery.resent == 0
 
 
 def test_an_original_ends_the_introductions_by_confirming() -> None:
@@ -192,6 +193,25 @@ def test_a_refusal_of_the_chosen_hint_is_answered_by_the_next_attempt_once_per_r
     assert sender.refuse(_chosen() % 8 + 1, now=9.0) == [], "that is not the hint in use"
     attempts = [sender.refuse(_chosen(), now=float(time)) for time in range(10, 30)]
     assert attempts[-1] == _introduced(first, attempt=15), "there are no more"
+
+
+def test_a_refusal_is_answered_however_soon_it_comes() -> None:
+    sender = Sender()
+    sender.send(b"a")
+    first = _datagram(0, b"a", _chosen())
+    assert sender.refuse(_chosen(), now=0.0005) == _introduced(first, attempt=1)
+    assert sender.refuse(_chosen(), now=0.001) == [], "the same batch may have been refused in pieces"
+    assert sender.refuse(_chosen(), now=0.0015) == _introduced(first, attempt=2)
+
+
+def test_a_refusal_ends_the_doubling() -> None:
+    sender = Sender()
+    sender.send(b"a")
+    sender.tick(0.3)
+    sender.tick(0.9)
+    assert sender.refuse(_chosen(), now=0.91)
+    assert sender.tick(1.2) == []
+    assert sender.tick(1.211) == _introduced(_datagram(0, b"a", _chosen()), attempt=1)
 
 
 def test_a_refusal_makes_only_what_went_with_the_introduction_be_sent_again() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from packhorse.protocol.recovery import (
+    DOUBT,
     FIRST_RESENDS,
     FORGIVENESS,
     MAX_TOLERANCE,
@@ -18,6 +19,7 @@ from packhorse.protocol.recovery import (
     TWIN_LOSS,
     MeasuredRecovery,
 )
+from packhorse.protocol.rtt import INITIAL_TIMEOUT
 
 from .helpers import SEMI_ORDERED, datagram
 
@@ -196,7 +198,7 @@ def test_a_confirmed_probe_tells_that_all_sent_before_it_is_lost() -> None:
     _send(recovery, *range(40), now=0.0)
     _due(recovery, 0.9)
     recovery.confirmed([33], 1.0)
-    resent = _due(recovery, 1.0 + SETTLE)
+    resent = _due(recovery, 1.001 + DOUBT * INITIAL_TIMEOUT)
     assert sorted(_numbers(resent)) == [number for number in range(40) if number != 33]
 
 
@@ -209,6 +211,29 @@ def test_before_a_round_trip_is_known_a_second_copy_is_not_told_from_the_first()
     _send(recovery, 10, 11, now=0.07)
     recovery.confirmed([11], 0.12)
     assert sorted(_numbers(_due(recovery, 0.122))) == [*range(4), *range(5, 11)]
+
+
+def test_on_a_path_as_long_as_the_first_timeout_late_is_not_taken_for_lost() -> None:
+    recovery = MeasuredRecovery(0, 1.0)
+    for number in range(20):
+        _send(recovery, number, now=number * 0.01)
+    assert recovery.due(0.3) == [0]
+    recovery.confirmed([0], 0.305)
+    for number in range(1, 20):
+        assert recovery.due(0.304 + number * 0.01) == []
+        recovery.confirmed([number], 0.305 + number * 0.01)
+    assert (recovery.lost, recovery.unconfirmed) == (0, {})
+
+
+def test_losses_that_were_none_are_counted() -> None:
+    recovery = MeasuredRecovery(0, 1.0)
+    _send(recovery, 0, now=0.0)
+    recovery.confirmed([0], 0.1)
+    _send(recovery, 1, 2, now=1.0)
+    recovery.confirmed([2], 1.1)
+    assert recovery.due(1.1) == [1]
+    recovery.confirmed([1], 1.11)
+    assert (recovery.lost, recovery.not_lost) == (1, 1)
 
 
 def test_any_confirmation_ends_the_doubling(recovery: MeasuredRecovery) -> None:
