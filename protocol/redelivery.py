@@ -220,11 +220,11 @@ class Redelivery(GivingUp):
         if answer in (Answer.ACKNOWLEDGED, Answer.SPURNED, Answer.PLAIN):
             self.to_usender.append(Acknowledged(target, known.series, known.hint, known.by))
             if answer is Answer.SPURNED and peer.phase is Phase.ACTIVE:
-                numbers = peer.recovery.not_taken(NOT_TAKEN, confirmed.time)
-                self._send_again(target, peer, numbers, confirmed.time, [("refused", len(numbers))])
+                self._send_refused(target, peer, peer.recovery.not_taken(NOT_TAKEN, confirmed.time), confirmed.time)
             elif answer is Answer.ACKNOWLEDGED and not numbers and peer.phase is Phase.ACTIVE:
-                numbers = peer.recovery.refused(1, confirmed.time, confirmed.time)
-                self._send_again(target, peer, numbers, confirmed.time, [("refused", len(numbers))])
+                self._send_refused(
+                    target, peer, peer.recovery.refused(1, confirmed.time, confirmed.time), confirmed.time
+                )
         elif answer is Answer.STRANGER:
             self._begin_anew(target, peer, known)
         elif answer is Answer.LATE:
@@ -242,8 +242,8 @@ class Redelivery(GivingUp):
             self._begin_anew(target, peer, peer.introducing)
         elif answer is Answer.LOST and peer.phase is Phase.ACTIVE:
             peer.heard = max(peer.heard, now)
-            numbers = peer.recovery.refused(NOT_TAKEN, now, peer.introducing.refused_until(now))
-            self._send_again(target, peer, numbers, now, [("refused", len(numbers))])
+            until = peer.introducing.refused_until(now)
+            self._send_refused(target, peer, peer.recovery.refused(NOT_TAKEN, now, until), now)
             self._set_timer(target, peer)
 
     def _begin_anew(self, target: Address, peer: Peer, known: Introducing) -> None:
@@ -366,6 +366,9 @@ class Redelivery(GivingUp):
         self._peers[target] = peer
         self._forget_later(target, now)
         return peer
+
+    def _send_refused(self, target: Address, peer: Peer, numbers: list[int], now: float) -> None:
+        self._send_again(target, peer, numbers, now, [("refused", len(numbers))])
 
     def _send_again(
         self, target: Address, peer: Peer, numbers: list[int], now: float, triggers: Sequence[tuple[str, int]]

@@ -48,8 +48,10 @@ class StatsServer:
             finally:
                 os.umask(mask)
             self._socket.listen()
-        except OSError as error:
+        except BaseException as error:
             self._socket.close()
+            if not isinstance(error, OSError):
+                raise
             raise OSError(error.errno, f"cannot serve stats: {error.strerror or error}", os.fspath(path)) from error
         self._serve(self._accept)
 

@@ -146,7 +146,7 @@ class Stack:
             OSError: the socket cannot be made there.
             Closed: the stack has ended.
         """
-        self.stats()
+        self.stats()  # raises Closed before anything is opened
         server = StatsServer(Path(path), self.stats)
         self._servers.append(server)
         return server

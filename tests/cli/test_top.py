@@ -114,3 +114,9 @@ def test_what_answers_and_is_no_stack_is_explained(tmp_path: Path) -> None:
 def test_a_socket_that_is_not_there_is_explained(tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"stack\.serve_stats"):
         top(tmp_path / "nothing", interval=1.0, once=True)
+
+
+def test_looks_that_would_follow_each_other_too_closely_are_refused(tmp_path: Path, run: Commands) -> None:
+    view = run("top", str(tmp_path / "nothing"), "--interval", "10ms")
+    assert view.status() == 2
+    assert "at least 50ms" in view.errors

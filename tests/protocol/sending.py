@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from packhorse.protocol import PeerFailed, Reliability, ResendPolicy
+from packhorse.protocol import PeerFailed, Peers, Reliability, ResendPolicy
+from packhorse.protocol.header import pack_header
+from packhorse.protocol.identity import base_of, choose_hint, introduction, mark_of_numbering, pack_echo
 from packhorse.protocol.messages import (
     Acknowledged,
     Confirmed,
@@ -31,6 +33,10 @@ US = 5 << 40
 """Its identity."""
 ONE = 77
 """The mark of its peer."""
+FIRST, SECOND = 0x10, 0x20
+"""Series."""
+TWO = 78
+"""The mark of the peer's next life; ONE is that of the first."""
 
 
 class Sender:
@@ -91,3 +97,21 @@ class Sender:
         numbering.to_dsender.clear()
         redelivery.to_dsender.clear()
         return sent
+
+
+def echo(series: int = FIRST, hint: int = 3, by: int = ONE) -> int:
+    return pack_echo(hint, mark_of_numbering(US, series), by)
+
+
+def chosen(series: int = FIRST, now: float = 0.0) -> int:
+    return choose_hint(US, series, now)
+
+
+def introduced(*packages: bytes, series: int = FIRST, now: float = 0.0, attempt: int = 0) -> list[bytes]:
+    """Return what is sent of packages that go out together before their numbering is acknowledged."""
+    return [introduction(US, series + attempt, chosen(series, now), packages), *packages]
+
+
+def with_hint(number: int, data: bytes, hint: int, series: int = FIRST, by: int = ONE) -> bytes:
+    base = base_of(US, series, by) if hint < 8 else 0
+    return pack_header(UNORDERED, Peers.PLAYERS, number + base, hint) + data

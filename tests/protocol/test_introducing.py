@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,17 +14,13 @@ from packhorse.protocol import FailureReason, OutPackage, PeerRestarted, Peers, 
 from packhorse.protocol.header import INTRODUCTION, pack_header
 from packhorse.protocol.identity import (
     NOBODY,
-    SPURNED,
-    base_of,
-    choose_hint,
-    introduction,
     mark_of_numbering,
     pack_echo,
+    read_echo,
 )
 from packhorse.protocol.introducing import Restarts
 from packhorse.protocol.messages import (
     Confirmed,
-    Left,
     Refused,
     Restarted,
 )
@@ -33,52 +28,23 @@ from packhorse.protocol.numbering import Numbering
 from packhorse.protocol.redelivery import Redelivery
 
 from .helpers import SEMI_ORDERED, UNORDERED, A, package
-from .sending import ONE, US, Sender
-
-if TYPE_CHECKING:
-    pass
-
-FIRST, SECOND = 0x10, 0x20
-"""Series."""
-TWO = 78
-"""The mark of the peer's next life; ONE is that of the first."""
-
-
-SPURNED_3 = 3 | SPURNED
-
-
-def _echo(series: int = FIRST, hint: int = 3, by: int = ONE) -> int:
-    return pack_echo(hint, mark_of_numbering(US, series), by)
-
-
-def _chosen(series: int = FIRST, now: float = 0.0) -> int:
-    return choose_hint(US, series, now)
-
-
-def _introduced(*packages: bytes, series: int = FIRST, now: float = 0.0, attempt: int = 0) -> list[bytes]:
-    """Return what is sent of packages that go out together before their numbering is acknowledged."""
-    return [introduction(US, series + attempt, _chosen(series, now), packages), *packages]
-
-
-def _datagram(number: int, data: bytes, hint: int, series: int = FIRST, by: int = ONE) -> bytes:
-    base = base_of(US, series, by) if hint < 8 else 0
-    return pack_header(UNORDERED, Peers.PLAYERS, number + base, hint) + data
+from .sending import FIRST, ONE, SECOND, TWO, US, Sender, chosen, echo, introduced, with_hint
 
 
 def test_each_package_is_introduced_until_the_numbering_is_acknowledged() -> None:
     sender = Sender()
-    packages = [_datagram(number, b"x", _chosen()) for number in range(4)]
-    assert sender.send(b"x") == _introduced(packages[0])
-    assert sender.send(b"x") == _introduced(packages[1])
-    assert sender.send(b"x", now=5.0) == _introduced(packages[2])
-    sender.confirm(0, echo=_echo(), now=5.1)
-    assert sender.send(b"x", now=5.2) == [_datagram(3, b"x", 3)]
+    packages = [with_hint(number, b"x", chosen()) for number in range(4)]
+    assert sender.send(b"x") == introduced(packages[0])
+    assert sender.send(b"x") == introduced(packages[1])
+    assert sender.send(b"x", now=5.0) == introduced(packages[2])
+    sender.confirm(0, echo=echo(), now=5.1)
+    assert sender.send(b"x", now=5.2) == [with_hint(3, b"x", 3)]
 
 
 def test_packages_that_leave_together_are_introduced_together() -> None:
     sender = Sender()
-    packages = [_datagram(number, b"x", _chosen()) for number in range(70)]
-    assert sender.send(*[b"x"] * 70) == _introduced(*packages[:64]) + _introduced(*packages[64:])
+    packages = [with_hint(number, b"x", chosen()) for number in range(70)]
+    assert sender.send(*[b"x"] * 70) == introduced(*packages[:64]) + introduced(*packages[64:])
 
 
 def test_runs_are_introduced_64_packages_at_a_time() -> None:
@@ -86,24 +52,24 @@ def test_runs_are_introduced_64_packages_at_a_time() -> None:
     sender.send(b"x")
     run = [package(b"y")] * 100
     assert sender.numbering.send_run(run, 0, 0.0) == 100
-    packages = [_datagram(number, b"y", _chosen()) for number in range(1, 101)]
-    assert sender.send() == _introduced(*packages[:64]) + _introduced(*packages[64:])
-    again = sender.refuse(_chosen(), now=0.1)
-    first = _datagram(0, b"x", _chosen())
-    assert again == _introduced(first, *packages[:31], attempt=1)
+    packages = [with_hint(number, b"y", chosen()) for number in range(1, 101)]
+    assert sender.send() == introduced(*packages[:64]) + introduced(*packages[64:])
+    again = sender.refuse(chosen(), now=0.1)
+    first = with_hint(0, b"x", chosen())
+    assert again == introduced(first, *packages[:31], attempt=1)
 
 
 def test_an_original_that_confirms_is_introduced_to_no_more() -> None:
     sender = Sender()
     sender.send(b"a")
     sender.confirm(0)
-    assert sender.send(b"b", now=1.0) == [_datagram(1, b"b", _chosen())]
+    assert sender.send(b"b", now=1.0) == [with_hint(1, b"b", chosen())]
 
 
 def test_a_numbering_that_the_peer_knows_is_not_introduced_again() -> None:
     sender = Sender()
     sender.send(b"a")
-    sender.confirm(0, echo=_echo())
+    sender.confirm(0, echo=echo())
     assert len(sender.send(b"b")) == 1
 
 
@@ -112,49 +78,33 @@ def test_each_target_has_a_numbering_of_its_own() -> None:
     sender.send(b"a")
     other = OutPackage(b"b", UNORDERED, Peers.PLAYERS, ("10.0.0.9", 9))
     sender.numbering.send(other, 0.0)
-    first = _datagram(0, b"b", _chosen(SECOND))
-    assert sender.numbering.to_dsender[0].datagrams == _introduced(first, series=SECOND)[:1]
+    first = with_hint(0, b"b", chosen(SECOND))
+    assert sender.numbering.to_dsender[0].datagrams == introduced(first, series=SECOND)[:1]
 
 
 def test_it_goes_ahead_again_of_whatever_is_sent_again_until_it_is_acknowledged() -> None:
     sender = Sender()
     sender.send(b"a")
-    assert sender.tick(0.3) == _introduced(_datagram(0, b"a", _chosen()))
-    sender.confirm(0, echo=_echo(), now=0.4)
-    assert sender.send(b"b", now=1.0) == [_datagram(1, b"b", 3)]
-    assert sender.tick(5.0) == [_datagram(1, b"b", 3)]
+    assert sender.tick(0.3) == introduced(with_hint(0, b"a", chosen()))
+    sender.confirm(0, echo=echo(), now=0.4)
+    assert sender.send(b"b", now=1.0) == [with_hint(1, b"b", 3)]
+    assert sender.tick(5.0) == [with_hint(1, b"b", 3)]
 
 
 def test_what_is_sent_again_carries_the_hint_in_use() -> None:
     sender = Sender()
     sender.send(b"a", b"b")
-    sender.confirm(1, echo=_echo(), now=0.1)
-    assert sender.tick(0.2) == [_datagram(0, b"a", 3)]
-
-
-def test_what_was_spurned_is_sent_again_at_once() -> None:
-    sender = Sender()
-    sender.send(b"a", b"b")
-    assert sender.confirm(echo=_echo(hint=SPURNED_3)) == [_datagram(0, b"a", 3), _datagram(1, b"b", 3)]
-    assert sender.confirm(echo=_echo(hint=SPURNED_3)) == [], "only the first one"
-    sender.confirm(0, echo=_echo(hint=SPURNED_3), now=0.2)
-    assert sender.redelivery.peers()[0][1]["rtt"] == 0.1, "that was surely the second copy"
-
-
-def test_an_echo_without_ids_makes_one_package_be_sent_again_once() -> None:
-    """What left with the introduction is lost or has overtaken it, and the refusal may be lost."""
-    sender = Sender()
-    sender.send(b"a", b"b")
-    assert sender.confirm(echo=_echo()) == [_datagram(0, b"a", 3)]
-    assert sender.confirm(echo=_echo()) == []
+    sender.confirm(1, echo=echo(), now=0.1)
+    assert sender.tick(0.2) == [with_hint(0, b"a", 3)]
 
 
 def test_an_original_ends_the_introductions_by_confirming() -> None:
     sender = Sender()
     sender.send(b"a", b"b")
     sender.confirm(0, now=0.1)
-    assert sender.tick(1.0) == [_datagram(1, b"b", _chosen())]
-    sender.confirm(1, echo=0x0F0001, now=1.1)  # an original may leave anything in these bits
+    assert sender.tick(1.0) == [with_hint(1, b"b", chosen())]
+    anything = read_echo(bytes.fromhex("80FF0001000001"))  # an original may leave that in these bits
+    sender.confirm(1, echo=anything, now=1.1)
     assert sender.redelivery.pending == 0
     assert sender.failures() == []
 
@@ -163,15 +113,15 @@ def test_a_sign_of_life_does_not_end_them() -> None:
     sender = Sender()
     sender.send(b"a")
     sender.confirm()
-    assert sender.tick(0.5) == _introduced(_datagram(0, b"a", _chosen()))
+    assert sender.tick(0.5) == introduced(with_hint(0, b"a", chosen()))
 
 
 def test_a_confirmation_of_another_life_of_ours_is_ignored_altogether() -> None:
     sender = Sender()
     sender.send(b"a")
-    sender.confirm(0, echo=_echo(SECOND))
+    sender.confirm(0, echo=echo(SECOND))
     assert (sender.redelivery.pending, sender.redelivery.strange) == (1, 1)
-    assert sender.tick(0.5) == _introduced(_datagram(0, b"a", _chosen())), "it acknowledges nothing"
+    assert sender.tick(0.5) == introduced(with_hint(0, b"a", chosen())), "it acknowledges nothing"
 
 
 def test_nor_is_one_whose_mark_differs_only_in_what_is_behind_the_ids() -> None:
@@ -183,78 +133,24 @@ def test_nor_is_one_whose_mark_differs_only_in_what_is_behind_the_ids() -> None:
     assert (sender.redelivery.pending, sender.redelivery.strange) == (1, 2)
 
 
-def test_a_refusal_of_the_chosen_hint_is_answered_by_the_next_attempt_once_per_round_trip() -> None:
-    sender = Sender()
-    sender.send(b"a")
-    first = _datagram(0, b"a", _chosen())
-    assert sender.refuse(_chosen(), now=0.1) == _introduced(first, attempt=1)
-    assert sender.refuse(_chosen(), now=0.17) == []
-    assert sender.refuse(_chosen(), now=0.18) == _introduced(first, attempt=2)
-    assert sender.refuse(_chosen() % 8 + 1, now=9.0) == [], "that is not the hint in use"
-    attempts = [sender.refuse(_chosen(), now=float(time)) for time in range(10, 30)]
-    assert attempts[-1] == _introduced(first, attempt=15), "there are no more"
-
-
-def test_a_refusal_is_answered_however_soon_it_comes() -> None:
-    sender = Sender()
-    sender.send(b"a")
-    first = _datagram(0, b"a", _chosen())
-    assert sender.refuse(_chosen(), now=0.0005) == _introduced(first, attempt=1)
-    assert sender.refuse(_chosen(), now=0.001) == [], "the same batch may have been refused in pieces"
-    assert sender.refuse(_chosen(), now=0.0015) == _introduced(first, attempt=2)
-
-
-def test_a_refusal_ends_the_doubling() -> None:
-    sender = Sender()
-    sender.send(b"a")
-    sender.tick(0.3)
-    sender.tick(0.9)
-    assert sender.refuse(_chosen(), now=0.91)
-    assert sender.tick(1.2) == []
-    assert sender.tick(1.211) == _introduced(_datagram(0, b"a", _chosen()), attempt=1)
-
-
-def test_a_refusal_makes_only_what_went_with_the_introduction_be_sent_again() -> None:
-    """What was sent in the last three quarters of the time since then can hardly have been refused yet."""
-    sender = Sender()
-    packages = [_datagram(number, b"x", _chosen()) for number in range(10)]
-    for number in range(10):
-        sender.send(b"x", now=0.01 * number)
-    assert sender.refuse(_chosen(), now=0.1) == _introduced(*packages[:3], attempt=1)
-
-
-def test_a_refusal_makes_the_oldest_be_sent_again_in_any_case() -> None:
-    sender = Sender()
-    sender.send(b"a", now=0.0)
-    sender.redelivery.left(Left(1, 0.09))
-    assert sender.refuse(_chosen(), now=0.1) == _introduced(_datagram(0, b"a", _chosen()), attempt=1)
-
-
-def test_a_refusal_makes_no_more_than_32_packages_be_sent_again() -> None:
-    sender = Sender()
-    sent = sender.send(*[bytes([number]) * 4 for number in range(60)])
-    assert len(sent) == 1 + 60
-    assert len(sender.refuse(_chosen())) == 1 + 32
-
-
 def test_a_peer_that_refuses_the_hint_it_assigned_was_restarted() -> None:
     sender = Sender()
     sender.send(b"a", b"b")
-    sender.confirm(0, echo=_echo())
+    sender.confirm(0, echo=echo())
     assert sender.refuse(3, TWO, 0.5) == []
     (failure,) = sender.failures()
     assert isinstance(failure, PeerRestarted)
     assert (failure.reason, failure.target) == (FailureReason.RESTARTED, A)
     assert [gone.data for gone in failure.unconfirmed] == [b"b"]
     assert sender.redelivery.pending == 0
-    first = _datagram(0, b"c", _chosen(SECOND, 1.0))
-    assert sender.send(b"c", now=1.0) == _introduced(first, series=SECOND, now=1.0)
+    first = with_hint(0, b"c", chosen(SECOND, 1.0))
+    assert sender.send(b"c", now=1.0) == introduced(first, series=SECOND, now=1.0)
 
 
 def test_what_it_had_to_keep_is_reported_too() -> None:
     sender = Sender()
     sender.send(b"a", b"b", kind=SEMI_ORDERED)
-    sender.confirm(1, echo=_echo())
+    sender.confirm(1, echo=echo())
     sender.refuse(3, TWO, 0.5)
     (failure,) = sender.failures()
     assert [gone.data for gone in failure.unconfirmed] == [b"a", b"b"]
@@ -263,9 +159,9 @@ def test_what_it_had_to_keep_is_reported_too() -> None:
 def test_what_had_no_number_yet_goes_on_to_the_new_life() -> None:
     sender = Sender(window=1)
     sender.send(b"a", b"b", kind=UNORDERED)
-    sender.confirm(echo=_echo())
-    first = _datagram(0, b"b", _chosen(SECOND, 1.0))
-    assert sender.refuse(3, TWO, 1.0) == _introduced(first, series=SECOND, now=1.0)
+    sender.confirm(echo=echo())
+    first = with_hint(0, b"b", chosen(SECOND, 1.0))
+    assert sender.refuse(3, TWO, 1.0) == introduced(first, series=SECOND, now=1.0)
     (failure,) = sender.failures()
     assert [gone.data for gone in failure.unconfirmed] == [b"a"]
 
@@ -273,13 +169,13 @@ def test_what_had_no_number_yet_goes_on_to_the_new_life() -> None:
 def test_a_restart_is_told_once_though_both_halves_notice_it() -> None:
     sender = Sender()
     sender.send(b"a")
-    sender.confirm(0, echo=_echo())
+    sender.confirm(0, echo=echo())
     sender.refuse(3, TWO)
     sender.send(b"b", now=1.0)
     assert sender.restarted(TWO) == []
     assert len(sender.failures()) == 1
     assert sender.redelivery.pending == 1, "the new numbering is for that life"
-    sender.confirm(0, echo=_echo(SECOND, 4, TWO), now=1.1)
+    sender.confirm(0, echo=echo(SECOND, 4, TWO), now=1.1)
     assert sender.redelivery.pending == 0
     sender.restarted(79)
     assert [type(failure) for failure in sender.failures()] == [PeerRestarted], "the next life"
@@ -297,18 +193,18 @@ def test_a_restart_is_told_though_nothing_was_ever_sent_to_the_peer() -> None:
 def test_a_numbering_that_the_new_life_has_acknowledged_goes_on() -> None:
     sender = Sender()
     sender.send(b"a", b"b")
-    sender.confirm(0, echo=_echo(by=TWO))
+    sender.confirm(0, echo=echo(by=TWO))
     sender.restarted(TWO)
     (failure,) = sender.failures()
     assert failure.count == 0
-    assert sender.send(b"c") == [_datagram(2, b"c", 3, by=TWO)]
+    assert sender.send(b"c") == [with_hint(2, b"c", 3, by=TWO)]
 
 
 def test_an_echo_of_another_life_than_the_one_that_acknowledged_tells_of_a_restart() -> None:
     sender = Sender()
     sender.send(b"a", b"b")
-    sender.confirm(0, echo=_echo())
-    sender.confirm(1, echo=_echo(by=TWO))
+    sender.confirm(0, echo=echo())
+    sender.confirm(1, echo=echo(by=TWO))
     (failure,) = sender.failures()
     assert isinstance(failure, PeerRestarted)
     assert failure.count == 1, "the new life may have it, but not the old one"
@@ -317,11 +213,11 @@ def test_an_echo_of_another_life_than_the_one_that_acknowledged_tells_of_a_resta
 def test_a_peer_that_has_only_forgotten_us_is_not_reported_as_restarted() -> None:
     sender = Sender()
     sender.send(b"a")
-    sender.confirm(0, echo=_echo())
+    sender.confirm(0, echo=echo())
     assert sender.refuse(3, ONE) == []
     assert sender.failures() == []
     sender.send(b"b", now=1.0)
-    sender.confirm(echo=_echo(SECOND))
+    sender.confirm(echo=echo(SECOND))
     sender.refuse(3, ONE)
     (failure,) = sender.failures()
     assert (failure.reason, failure.count) == (FailureReason.FORGOTTEN, 1)
@@ -330,20 +226,20 @@ def test_a_peer_that_has_only_forgotten_us_is_not_reported_as_restarted() -> Non
 def test_a_peer_that_begins_or_ceases_to_echo_was_replaced() -> None:
     sender = Sender()
     sender.send(b"a", b"b")
-    sender.confirm(0, echo=_echo())
+    sender.confirm(0, echo=echo())
     sender.confirm(1)
     assert [failure.count for failure in sender.failures()] == [1]
     assert sender.numbering._restarts.last(A) == NOBODY
     sender.send(b"c", b"d", now=1.0)
     sender.confirm(0, now=1.1)
-    sender.confirm(echo=_echo(SECOND, by=TWO), now=1.2)
+    sender.confirm(echo=echo(SECOND, by=TWO), now=1.2)
     assert [failure.count for failure in sender.failures()] == [1]
 
 
 def test_after_the_user_closed_the_sender_a_restart_is_reported_at_once() -> None:
     sender = Sender()
     sender.send(b"a")
-    sender.confirm(echo=_echo())
+    sender.confirm(echo=echo())
     sender.redelivery.backlog_ended()
     sender.refuse(3, TWO)
     assert [type(failure) for failure in sender.failures()] == [PeerRestarted]
@@ -353,10 +249,10 @@ def test_after_the_user_closed_the_sender_a_restart_is_reported_at_once() -> Non
 def test_a_failed_peer_that_was_restarted_meanwhile_gets_nothing_of_before() -> None:
     sender = Sender()
     sender.send(b"a")
-    sender.confirm(echo=_echo())
+    sender.confirm(echo=echo())
     sender.tick(21.0)
     assert [failure.reason for failure in sender.failures()] == [FailureReason.SILENT]
-    assert sender.send(b"b", now=30.0)[0] == _datagram(0, b"a", 3)
+    assert sender.send(b"b", now=30.0)[0] == with_hint(0, b"a", 3)
     assert sender.refuse(3, TWO, 30.1) == []
     (failure,) = sender.failures()
     assert isinstance(failure, PeerRestarted)
@@ -371,7 +267,7 @@ def test_without_an_identity_nothing_is_introduced_and_no_echo_understood() -> N
     assert run.datagrams == [pack_header(UNORDERED, Peers.PLAYERS, 0) + b"a"]
     redelivery.sent(numbering.to_resender[0])  # type: ignore[arg-type]
     redelivery.refused(Refused(A, 0, ONE, 0.1))
-    redelivery.confirmed(Confirmed(A, [0], 0.1, _echo(SECOND)))
+    redelivery.confirmed(Confirmed(A, [0], 0.1, echo(SECOND)))
     assert redelivery.pending == 0
     assert not any(isinstance(message, Restarted) for message in redelivery.to_usender)
 
@@ -388,9 +284,9 @@ def test_only_the_latest_restarts_are_remembered() -> None:
 def test_state_that_is_made_anew_goes_on_with_the_same_numbering() -> None:
     sender = Sender()
     sender.send(b"a", b"b")
-    sender.confirm(0, echo=_echo())
+    sender.confirm(0, echo=echo())
     sender.numbering.renew(A, 0.2)
-    assert sender.send(b"c", now=0.2) == [_datagram(2, b"c", 3)]
+    assert sender.send(b"c", now=0.2) == [with_hint(2, b"c", 3)]
     sender.redelivery.renew(A, 0.3)
     sender.tick(0.3)
     assert sender.refuse(3, TWO, 0.4) == []

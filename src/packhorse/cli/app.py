@@ -350,6 +350,13 @@ def link(
 app.command()(trace)
 
 
+def _parse_look(text: str) -> float:
+    seconds = parse_seconds(text)
+    if seconds < SHORTEST_LOOK:
+        raise ValueError(f"{text!r} is too short, at least {SHORTEST_LOOK * 1000:g}ms")
+    return seconds
+
+
 @app.command()
 def top(
     socket: Annotated[
@@ -371,7 +378,7 @@ def top(
     """
     from .topping import top  # noqa: PLC0415 - as above
 
-    seconds = max(SHORTEST_LOOK, _given(parse_seconds, interval, "--interval"))
+    seconds = _given(_parse_look, interval, "--interval")
     _exit(lambda: top(socket, interval=seconds, once=once))
 
 

@@ -51,5 +51,5 @@ class Inventory:
         with suppress(FileNotFoundError):  # a system without /proc
             for name in os.listdir(DESCRIPTORS):  # noqa: PTH208 - every test asks twice; pathlib takes longer
                 with suppress(OSError):  # the one that this listing itself was made by
-                    descriptors.add(f"descriptor {name} ({os.readlink(f'{DESCRIPTORS}/{name}')})")  # noqa: PTH115
+                    descriptors.add(f"descriptor {name} ({os.readlink(f'{DESCRIPTORS}/{name}')})")  # noqa: PTH115 - as above
         return {*threading.enumerate(), *pykka.ActorRegistry.get_all(), *descriptors}
