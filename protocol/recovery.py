@@ -34,7 +34,8 @@ __all__ = ["MeasuredRecovery"]
 
 SETTLE: Final = 0.001
 """Seconds between a full confirmation, of which more pieces may follow, and the judgement of what it says."""
-MAX_TOLERANCE: Final = 64
+MAX_TOLERANCE: Final = 1024
+"""As many as may be under way: a fast stream over jitter has hundreds overtake. A high one costs an eighth of a round trip, since that is judged too."""
 TOO_SOON: Final = 0.75
 """Share of the smallest round trip in which no confirmation can come; less than one, since that is itself a measurement."""
 FORGIVENESS: Final = 16

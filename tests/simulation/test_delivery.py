@@ -170,6 +170,14 @@ def test_sending_again_costs_little_more_than_what_was_lost() -> None:
     assert pair.sender.redelivery.resent < 0.12 * 4000, "two copies of each lost one"
 
 
+def test_a_fast_stream_over_jitter_is_soon_known_to_be_reordered_and_not_lossy() -> None:
+    """150 packages pass one that is late by 75 ms."""
+    pair = Pair(delay=0.15, jitter=0.075)
+    pair.stream(UNORDERED, 10_000, rate=2000.0)
+    assert len(pair.receiver.delivered) == 10_000
+    assert pair.sender.redelivery.resent < 0.1 * 10_000
+
+
 def test_two_copies_at_once_spare_most_packages_the_round_trip() -> None:
     pair = Pair(loss=0.05)
     pair.stream(UNORDERED, 4000, eager=2)
