@@ -2,58 +2,99 @@
 
 The rules:
 
-- a package counts from the moment it is admitted until it has an id (or is given up), in usender's mailbox or in the
-  backlog;
-- at most 1024 packages of one target wait, so that a dead target stops nobody who sends to another one;
-- at most 64 MiB wait in all;
-- admitting and putting into the mailbox is one step, so that nothing can slip in after the sender was closed. It is a step under a plain
-  lock, held for a moment only: nothing in it waits.
+- a package waits from the moment it is admitted until it has an id (or is given up): in usender's mailbox, then in the backlog;
+- at most 1024 packages of one target wait, so that a dead target stops nobody who sends to another one. Each target has a *lane*: whoever
+  sends takes the lane's next ticket, and whatever waits no longer gives one back;
+- at most 64 MiB wait in all. Each package counts 504 bytes there, whatever its size, so that is a limit for how many: what the backlog leaves of it
+  is how long the mailbox may be, the *brim*;
+- nothing slips in once the sender was closed: then the brim is below an empty mailbox.
+
+All of this is decided under a lock, held for a moment only, since nothing under it waits. But taking a lock, and counting under it, would be most of what
+sending costs. So `PackageSender.send` takes a ticket without the lock, which is one step of the interpreter's, and puts the package while the lane has
+plenty of room (`PLENTY`: then it does not matter that others do so too). Behind that it looks at the brim, and at too much, or at a closed
+sender, takes the package back: what is no longer there was sent.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter, defaultdict
-from itertools import groupby
+from collections import Counter
+from itertools import count
 from math import inf
-from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from ..protocol.errors import Closed, Full, Timeout
 from ..protocol.header import MAX_PAYLOAD
 from .clock import Clock, Condition, Promise
+from .mailbox import BATCH_LIMIT
 from .messages import FlushAll, Forget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from ..protocol.address import Address
     from ..protocol.packages import OutPackage
     from .mailbox import Mailbox
 
-__all__ = ["MAX_WAITING", "MAX_WAITING_BYTES", "Admission"]
+__all__ = ["MAX_WAITING", "MAX_WAITING_BYTES", "MAX_WAITING_IN_ALL", "PLENTY", "Admission", "Lane"]
 
 MAX_WAITING: Final = 1024
+PLENTY: Final = MAX_WAITING - 16
+"""Tickets up to which nobody needs the lock: so many threads may be about to give one back, and the limit still holds."""
 ROOMY: Final = MAX_WAITING // 2
 """Packages of a target that still wait when those who wait for room are woken in any case."""
 SPARING: Final = 0.002
 """Seconds between two times that they are woken for less room."""
 MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
+MAX_WAITING_IN_ALL: Final = MAX_WAITING_BYTES // MAX_PAYLOAD
+LANES: Final = 1024
+"""Lanes from which on those where nothing waits are given up."""
 
 
-_target_of = attrgetter("target")
+class Lane:
+    """How many packages of one target wait.
+
+    Attributes:
+        target: the target; the very tuple that its packages have.
+        ticket: takes the next ticket, numbered from 0. Needs no lock.
+        back: how many tickets were given back. Written with the lock held.
+        retired: whoever sees this has to look for the target's present lane.
+    """
+
+    __slots__ = ("back", "retired", "target", "ticket")
+
+    def __init__(self, target: Address) -> None:
+        self.target = target
+        self.ticket = count().__next__
+        self.back = 0
+        self.retired = False
+
+    def waiting(self) -> int:
+        """Return how many packages wait. With the lock held."""
+        waiting = self.ticket() - self.back
+        self.back += 1
+        return waiting
 
 
 class Admission:
-    """The gate in front of usender's mailbox. Thread-safe."""
+    """The gate in front of usender's mailbox. Thread-safe.
+
+    Attributes:
+        lanes: by target, those where something waits and some others. Changed with the lock held.
+        brim: how many packages may be in the mailbox; less than none once the sender was closed.
+    """
 
     def __init__(self, mailbox: Mailbox, clock: Clock) -> None:
-        self._mailbox = mailbox
+        self.mailbox = mailbox
+        self.lanes: dict[Address, Lane] = {}
+        self.brim = MAX_WAITING_IN_ALL - BATCH_LIMIT
+        self._held = 0
+        self._overfull = False
+        """Somebody found no room because of what others send."""
         self._clock = clock
         self._lock = threading.Lock()
         self._condition = Condition(clock, self._lock)
-        self._waiting: defaultdict[Address, int] = defaultdict(int)
-        self._bytes = 0
+        self._most_lanes = LANES
         self._blocked: Counter[Address] = Counter()
         self._woke_at = -inf
         self._closed: Exception | None = None
@@ -73,30 +114,25 @@ class Admission:
         with self._lock:
             try:
                 for package in packages:
-                    if self._closed is not None or not self._has_room(package):
-                        self._mailbox.put_all(admitted)
+                    if not self._enter(package, len(admitted)):
+                        self.mailbox.put_all(admitted)
                         admitted.clear()
                         self._wait(package, timeout, deadline)
-                    self._waiting[package.target] += 1
-                    self._bytes += len(package.data)
                     admitted.append(package)
             finally:
-                self._mailbox.put_all(admitted)
+                self.mailbox.put_all(admitted)
 
-    def send_one(self, package: OutPackage, timeout: float | None) -> None:
-        """Put a single package, as `send`; what most calls come to, so without any detour."""
-        target, lock = package.target, self._lock
-        lock.acquire()  # half the cost of a `with`
-        try:
-            before = self._waiting.get(target, 0)
-            total = self._bytes + len(package.data)
-            if before < MAX_WAITING and total <= MAX_WAITING_BYTES and self._closed is None:
-                self._waiting[target] = before + 1
-                self._bytes = total
-                self._mailbox.put_package(package)
+    def give_back(self, lane: Lane) -> None:
+        """Take back a ticket of which no use was made."""
+        with self._lock:
+            lane.back += 1
+
+    def put_over_the_brim(self, lane: Lane, package: OutPackage, timeout: float | None) -> None:
+        """Take back a package that was put when there was no room, or behind the end, unless it is sent already; then as `send`."""
+        with self._lock:
+            if len(self.mailbox) <= self.brim or not self.mailbox.take_back(package):
                 return
-        finally:
-            lock.release()
+            lane.back += 1
         self.send((package,), timeout)
 
     def flush(self) -> Promise[None]:
@@ -110,25 +146,25 @@ class Admission:
             self._check_open()
             self._flushes = {flush for flush in self._flushes if not flush.kept}
             self._flushes.add(promise)
-            self._mailbox.put(FlushAll(promise))
+            self.mailbox.put(FlushAll(promise))
         return promise
 
     def forget(self, target: Address) -> None:
         """Put a request to forget a target behind everything admitted so far."""
-        self._mailbox.put(Forget(target))
+        self.mailbox.put(Forget(target))
 
-    def release(self, packages: Iterable[OutPackage]) -> None:
-        """Note that these packages wait no longer. Called by usender."""
+    def release(self, gone: Mapping[Address, int], held: int) -> None:
+        """Note how many packages of each target wait no longer, and how many wait in the backlog. Called by usender."""
         with self._lock:
-            wake = self._bytes > MAX_WAITING_BYTES - MAX_PAYLOAD
-            for target, run in groupby(packages, _target_of):
-                sizes = [len(package.data) for package in run]
-                left = self._waiting[target] - len(sizes)
-                if left > 0:
-                    self._waiting[target] = left
-                else:
-                    del self._waiting[target]
-                self._bytes -= sum(sizes)
+            wake, self._overfull = self._overfull, False
+            self._held = held
+            if self._closed is None:
+                self.brim = MAX_WAITING_IN_ALL - BATCH_LIMIT - held  # a batch may be being handled
+            for target, number in gone.items():
+                lane = self._lane(target)
+                before = lane.waiting()
+                left = max(0, before - number)  # an incarnation that hung may have said so already
+                lane.back += before - left
                 if target in self._blocked:
                     wake = wake or left <= ROOMY or self._clock.now() >= self._woke_at + SPARING
             # Whoever waits is not woken for every few packages: at full speed that would cost more than they do.
@@ -137,15 +173,16 @@ class Admission:
                 self._condition.notify_all()
 
     def waiting(self, target: Address) -> int:
-        """Return how many packages of a target wait for an id."""
+        """Return how many packages of a target wait for an id, and tickets that are about to be given back."""
         with self._lock:
-            return self._waiting.get(target, 0)
+            return self.lanes[target].waiting() if target in self.lanes else 0
 
     def close(self, error: Exception | None = None) -> None:
         """Admit nothing more; callers get `error`, or else `Closed`. The first error stays, except over `Closed`."""
         with self._lock:
             if self._closed is None or isinstance(self._closed, Closed):
                 self._closed = error or self._closed or Closed("this sender was closed")
+            self.brim = -1
             self._condition.notify_all()
 
     def end(self, error: Exception) -> None:
@@ -154,25 +191,53 @@ class Admission:
         for promise in self._flushes:
             promise.fail(error)
 
+    # With the lock held.
+
+    def _enter(self, package: OutPackage, ahead: int = 0) -> bool:
+        """Take a ticket for a package, if there is room for it behind so many others that are not in the mailbox yet."""
+        lane = self._lane(package.target)
+        if len(self.mailbox) + ahead >= self.brim:
+            self._overfull = True
+            return False
+        if lane.ticket() - lane.back < MAX_WAITING:
+            return True
+        lane.back += 1
+        return False
+
+    def _lane(self, target: Address) -> Lane:
+        lane = self.lanes.get(target)
+        if lane is None:
+            if len(self.lanes) >= self._most_lanes:
+                self._retire_lanes()
+            lane = self.lanes[target] = Lane(target)
+        lane.target = target
+        return lane
+
+    def _retire_lanes(self) -> None:
+        for target, lane in list(self.lanes.items()):
+            lane.retired = True  # before looking: who takes a ticket now is seen to wait, or sees this
+            if lane.waiting():
+                lane.retired = False
+            else:
+                del self.lanes[target]
+        self._most_lanes = max(LANES, 2 * len(self.lanes))
+
     def _wait(self, package: OutPackage, timeout: float | None, deadline: float | None) -> None:
+        """Wait for room and take a ticket."""
         self._check_open()
         if timeout != 0:
             self._blocked[package.target] += 1
             try:
-                self._condition.wait_for(lambda: self._closed is not None or self._has_room(package), deadline)
+                entered = self._condition.wait_for(lambda: self._closed is not None or self._enter(package), deadline)
             finally:
                 self._blocked[package.target] -= 1
                 self._blocked += Counter()  # forget those that nobody waits for
             self._check_open()
-        if not self._has_room(package):
-            waiting = self._waiting.get(package.target, 0)
-            message = f"{waiting} packages for {package.target} wait already, {self._bytes} bytes in all"
-            raise (Full(message) if timeout == 0 else Timeout(f"{message}, and none left within {timeout} seconds"))
-
-    def _has_room(self, package: OutPackage) -> bool:
-        return (
-            self._waiting.get(package.target, 0) < MAX_WAITING and self._bytes + len(package.data) <= MAX_WAITING_BYTES
-        )
+            if entered:
+                return
+        waiting, in_all = self._lane(package.target).waiting(), self._held + len(self.mailbox)
+        message = f"{waiting} packages for {package.target} wait already, {in_all} in all"
+        raise (Full(message) if timeout == 0 else Timeout(f"{message}, and none left within {timeout} seconds"))
 
     def _check_open(self) -> None:
         if self._closed is not None:

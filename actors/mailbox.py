@@ -110,6 +110,8 @@ class Mailbox:
         weight_put: how many packages were put so far, if whoever puts them counts: one message may carry many.
         weight_taken: how many of them the reader has begun to handle.
         high_water: the most messages that ever waited when the reader came to look.
+        items: what waits. Whoever appends data here, to save a call, wakes the reader if it is idle.
+        idle: the reader sleeps, and wants to be woken when something is put.
     """
 
     def __init__(
@@ -131,14 +133,14 @@ class Mailbox:
         self.dismissed = False
         self.closed = False
         self.aborted = False
-        self._items: deque[Any] = deque()
+        self.items: deque[Any] = deque()
         self._stop_replies: deque[Envelope[Any]] = deque()
         self._feeders: set[Mailbox] = set()
         self._asking = threading.Lock()
         self._asks_put = 0
         self._asks_taken = 0
         self.parking: Parking = _TokenParking(clock) if parking is None else parking
-        self._idle = False
+        self.idle = False
         self._wakes_at: float | None = None
         self.weight_put = 0
         self.weight_taken = 0
@@ -147,7 +149,7 @@ class Mailbox:
         clock.joined()
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     @property
     def stopped_from_outside(self) -> bool:
@@ -166,49 +168,52 @@ class Mailbox:
             return
         if self.closed:
             return
-        self._items.append(item)
-        if self._idle:
-            self.wake()
-
-    def put_package(self, package: Any) -> None:
-        """Add what is known to be data; `put` without looking at it."""
-        if self.closed:
-            return
-        self._items.append(package)
-        if self._idle:
+        self.items.append(item)
+        if self.idle:
             self.wake()
 
     def put_all(self, items: Sequence[Any]) -> None:
         """Add messages, all of them data, with one wake-up, if there are any."""
         if self.closed or not items:
             return
-        self._items.extend(items)
-        if self._idle:
+        self.items.extend(items)
+        if self.idle:
             self.wake()
 
     def put_softly(self, items: Iterable[Any]) -> None:
         """Add messages, all of them data, without waking the reader; `wake_by` is to follow."""
         if not self.closed:
-            self._items.extend(items)
+            self.items.extend(items)
 
     def wake_by(self, time: float) -> None:
         """See to it that the reader has looked at what waits by this time."""
-        if self._idle and (self._wakes_at is None or self._wakes_at > time):
+        if self.idle and (self._wakes_at is None or self._wakes_at > time):
             self.wake()
 
     def handle_here(self) -> None:
         """Handle what was put softly, here and now, if the reader sleeps and lends itself to that; else wake it."""
-        if self._idle:
+        if self.idle:
             sleeper = self._sleeper
             if not self.lends or sleeper is None or not sleeper.handle_here():
                 self.wake()
+
+    def take_back(self, item: Any) -> bool:
+        """Take something out again, even of a closed mailbox; return whether it was there still."""
+        while True:
+            try:
+                self.items.remove(item)
+            except ValueError:
+                return False
+            except IndexError:
+                continue  # somebody took or put something meanwhile
+            return True
 
     def put_front(self, items: Iterable[Any]) -> None:
         """Give back what a crashed incarnation did not come to. Only while nobody reads."""
         returned = list(items)
         with self._asking:
             self._asks_put += sum(isinstance(item, Envelope) for item in returned)
-        self._items.extendleft(reversed(returned))
+        self.items.extendleft(reversed(returned))
 
     def stop(self) -> None:
         """Ask the node to end when it has done what its stop rule says. For the supervisor."""
@@ -230,18 +235,18 @@ class Mailbox:
 
     def wake(self) -> None:
         """Let the reader look at everything again."""
-        self._idle = False
+        self.idle = False
         self.parking.unpark()
 
     def over_capacity(self, feeder: Mailbox) -> bool:
         """Tell whether `feeder` should pause; if so it is woken when there is room."""
-        if len(self._items) <= self.capacity or self.closed:
+        if len(self.items) <= self.capacity or self.closed:
             return False
         self._feeders.add(feeder)
-        if self._idle:
+        if self.idle:
             self.wake()  # what was put softly must not hold anybody back until the reader looks by itself
         # The reader may have emptied or closed the mailbox before it could see the feeder.
-        return len(self._items) > self.capacity and not self.closed
+        return len(self.items) > self.capacity and not self.closed
 
     def close(self) -> None:
         """Take no more; answer everyone who still waits for an answer."""
@@ -254,7 +259,7 @@ class Mailbox:
 
     def waiting(self) -> list[Any]:
         """Return what waits at the moment."""
-        return list(self._items)
+        return list(self.items)
 
     def _put_envelope(self, envelope: Envelope[Any]) -> None:
         # Only a plain envelope can hold a stop; looking into another one may mean something (see ends._Delivery).
@@ -264,19 +269,17 @@ class Mailbox:
         else:
             with self._asking:
                 self._asks_put += 1  # before it can be seen, so that `asked` is never wrong about what is there
-            self._items.append(envelope)
+            self.items.append(envelope)
         self.wake()  # even a paused reader, which sleeps through data
         if self.closed:
             self._answer_leftovers()
 
     def _answer_leftovers(self) -> None:
-        # Whoever puts into a closed mailbox does this too; then somebody else may take the last one.
+        # Whoever puts into a closed mailbox does this too; then somebody else may take the last one. Data stays, for `take_back`.
         self._answer_stops()
-        with suppress(IndexError):
-            while True:
-                item = self._items.popleft()
-                if isinstance(item, Envelope):
-                    answer_dead(item, self.name)  # pyright: ignore[reportUnknownArgumentType] - any envelope will do
+        for item in list(self.items):
+            if isinstance(item, Envelope) and self.take_back(item):
+                answer_dead(item, self.name)  # pyright: ignore[reportUnknownArgumentType] - any envelope will do
 
     def _answer_stops(self) -> None:
         with suppress(IndexError):
@@ -302,11 +305,11 @@ class Mailbox:
     @property
     def data_next(self) -> bool:
         """Whether what `take` gives now is data."""
-        return bool(self._items) and not (self.asked and isinstance(self._items[0], Envelope))
+        return bool(self.items) and not (self.asked and isinstance(self.items[0], Envelope))
 
     def take(self) -> list[Any] | Envelope[Any] | None:
         """Take the next ask or tell, or all data before it, or None if nothing waits."""
-        items = self._items
+        items = self.items
         waiting = len(items)
         if not waiting:
             if self._feeders:
@@ -332,9 +335,9 @@ class Mailbox:
         """Take the next ask or tell and leave the data."""
         if not self.asked:
             return None
-        for item in list(self._items):
+        for item in list(self.items):
             if isinstance(item, Envelope):
-                self._items.remove(item)
+                self.items.remove(item)
                 self._asks_taken += 1
                 return item  # pyright: ignore[reportUnknownVariableType] - any envelope will do
         return None
@@ -344,10 +347,10 @@ class Mailbox:
         self._wakes_at = deadline
         self._sleeper = None if paused else reader
         if not paused:
-            self._idle = True
-            if self._items:
-                self._idle = False
+            self.idle = True
+            if self.items:
+                self.idle = False
                 return False
         slept = self.parking.park(deadline)
-        self._idle = False
+        self.idle = False
         return slept

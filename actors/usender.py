@@ -140,8 +140,8 @@ class USender(Node[Numbering]):
         if state.to_dsender:
             self._hand_over(self._dsender, state.to_dsender, sum([len(run.datagrams) for run in state.to_dsender]))
             state.to_dsender.clear()
-        if state.released:
-            self._admission.release(state.released)
+        if state.released or state.waiting:
+            self._admission.release(state.released, state.waiting)
             state.released.clear()
 
     def _wake_others(self) -> None:
@@ -162,7 +162,7 @@ class USender(Node[Numbering]):
     def _salvage(self, item: Any, now: float) -> None:
         if isinstance(item, OutPackage):
             # It got no id, so it leaves no hole.
-            self._admission.release([item])
+            self._admission.release({item.target: 1}, self._state.waiting)
             self._tell_user(PeerFailed(item.target, FailureReason.POISONED, [item]))
         elif type(item) in self._table:
             self._table[type(item)](item, now)  # nothing heals the loss of these, so they are tried once more

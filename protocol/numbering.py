@@ -17,9 +17,8 @@ The rules (protocol/README.md has them in full):
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter
 from collections.abc import Sequence
-from itertools import repeat
 from math import inf
 from typing import Any
 
@@ -45,7 +44,7 @@ from .messages import (
 from .notes import Note, numbered, queued
 from .packages import OutPackage
 from .runs import MAX_RUN, by_size, end_of_run, pack_run
-from .target import NOTHING, Target
+from .target import Target
 
 __all__ = ["WINDOW", "Numbering"]
 
@@ -66,7 +65,7 @@ class Numbering:
         to_resender: messages for `Redelivery`, oldest first. They must be passed on before `to_dsender`, or a
             fast confirmation could arrive before it is expected.
         to_dsender: datagrams to send.
-        released: packages that no longer wait for a number.
+        released: how many packages no longer wait for a number, by target.
         failures: reports of packages whose lifetime passed while they waited, and of restarts that left nothing unconfirmed.
         waiting: how many packages wait in backlogs.
         urgent: whether `Redelivery` should look at `to_resender` at once: something waits for its answer, or soon will. Set to True
@@ -78,7 +77,7 @@ class Numbering:
     def __init__(self, *, window: int = WINDOW, identity: int | None = None) -> None:
         self.to_resender: list[Sent | Revive | Dropped | Forgotten | Flush] = []
         self.to_dsender: list[Datagrams] = []
-        self.released: list[OutPackage] = []
+        self.released: Counter[Address] = Counter()
         self.failures: list[PeerFailed] = []
         self.waiting = 0
         self.urgent = False
@@ -106,9 +105,7 @@ class Numbering:
             self._number(target, [package], now)
             return
         expires = inf if package.lifetime is None else now + package.lifetime
-        if not target.backlog:  # not `is NOTHING`: a hung node's state is copied, and that too
-            target.backlog = deque()
-        target.backlog.append((package, expires))
+        target.queue([package], expires)
         self.waiting += 1
         self._note_queue(target, package.target, 1)
         if expires < inf and target.look_at(expires):
@@ -137,9 +134,9 @@ class Numbering:
             return at
         if target.backlog:
             self._note("package:accepted", target=run[0].target, count=len(run))
-            target.backlog.extend(zip(run, repeat(inf)))
-            self.waiting += len(run)
-            self._note_queue(target, run[0].target, len(run))
+            target.queue(run)
+            self.waiting += end - at
+            self._note_queue(target, items[at].target, end - at)
             return end
         room = target.room(run)
         if room:
@@ -152,14 +149,14 @@ class Numbering:
         target = self._targets.get(grant.target)
         if target is not None and target.life == grant.life:
             target.grant(grant.limit, grant.budget)
-            self._drain(target, now)
+            self._drain(grant.target, target, now)
 
     def failed(self, failed: Failed) -> None:
         """Give up the backlog of a failed peer; a new life begins when the user sends there again."""
         target = self._targets.get(failed.target)
         if target is None or target.life != failed.life:
             return
-        self.to_resender.append(Dropped(failed.target, failed.life, self._give_up(target)))
+        self.to_resender.append(Dropped(failed.target, failed.life, self._give_up(failed.target, target)))
         self.urgent = True
         target.limit, target.budget = target.next, target.total
         target.asleep = True
@@ -213,15 +210,13 @@ class Numbering:
         """Give up everything for a target; its next package gets id 0."""
         target = self._targets.pop(address, None)
         if target is not None:
-            self.to_resender.append(Forgotten(address, target.life, self._give_up(target)))
+            self.to_resender.append(Forgotten(address, target.life, self._give_up(address, target)))
             self.urgent = True
             self._pass_flushes()
 
     def flush(self, token: object) -> None:
         """Ask for word when everything sent so far is confirmed or given up, as soon as none of it waits any more."""
-        goals = {
-            address: target.left + len(target.backlog) for address, target in self._targets.items() if target.backlog
-        }
+        goals = {address: target.left + target.waits for address, target in self._targets.items() if target.waits}
         self._flushes.append((token, goals))
         self._pass_flushes()
 
@@ -248,8 +243,7 @@ class Numbering:
     def peers(self) -> list[tuple[Address, dict[str, Any]]]:
         """Return what was sent to each target and what waits for it. May be called from another thread."""
         return [
-            (address, {"sent": target.next, "backlog": len(target.backlog)})
-            for address, target in list(self._targets.items())
+            (address, {"sent": target.next, "backlog": target.waits}) for address, target in list(self._targets.items())
         ]
 
     def renew(self, address: Address | None, now: float) -> None:
@@ -260,15 +254,12 @@ class Numbering:
         del now
         chosen = list(self._targets) if address is None else [known for known in self._targets if known == address]
         for known in chosen:
-            old = self._targets[known]
-            packages = [package for package, _ in old.backlog]
-            self._targets[known] = old.renewed()
-            self.released += packages
+            packages = self._give_up(known, self._targets[known])
+            self._targets[known] = self._targets[known].renewed()
             if packages:
                 self.failures.append(PeerFailed(known, FailureReason.POISONED, packages))
         if address is None:
             self._expiries = Ageing()
-        self.waiting = sum(len(target.backlog) for target in self._targets.values())
         self._pass_flushes()
 
     def _pass_flushes(self) -> None:
@@ -290,32 +281,27 @@ class Numbering:
     def _go_on(self, address: Address, target: Target, now: float) -> None:
         """Let what waits for a number get it in a new numbering."""
         fresh = self._targets[address] = self._begin(address, now)
-        fresh.backlog, fresh.looks, fresh.left = target.backlog, target.looks, target.left
-        self._drain(fresh, now)
+        fresh.backlog, fresh.waits = target.backlog, target.waits
+        fresh.looks, fresh.left = target.looks, target.left
+        self._drain(address, fresh, now)
 
-    def _give_up(self, target: Target) -> list[OutPackage]:
+    def _give_up(self, address: Address, target: Target) -> list[OutPackage]:
         packages = target.give_up()
         self.waiting -= len(packages)
-        self.released += packages
+        self.released[address] += len(packages)
         return packages
 
-    def _drain(self, target: Target, now: float) -> None:
+    def _drain(self, address: Address, target: Target, now: float) -> None:
         """Give numbers to what waits, as far as there is room."""
-        backlog = target.backlog
-        while backlog:
+        while target.backlog:
             if target.looks:
-                self._expire(backlog[0][0].target, target, now)
-                backlog = target.backlog
+                self._expire(address, target, now)
             run = target.fitting(MAX_RUN)
             if not run:
                 break
             self._number(target, run, now)
-            for _ in run:
-                backlog.popleft()
-            target.left += len(run)
+            target.leave(len(run))
             self.waiting -= len(run)
-        if not backlog:
-            target.backlog = NOTHING
         if self._flushes:
             self._pass_flushes()
 
@@ -324,7 +310,7 @@ class Numbering:
         expired = target.expire(now)
         if expired:
             self.waiting -= len(expired)
-            self.released += expired
+            self.released[address] += len(expired)
             self.failures.append(PeerFailed(address, FailureReason.EXPIRED, expired))
 
     def _number(self, target: Target, run: list[OutPackage], now: float) -> None:
@@ -373,7 +359,7 @@ class Numbering:
     def _note_queue(self, target: Target, address: Address, count: int) -> None:
         if self.notes is not None:
             short = "numbers" if target.next >= target.limit else "window"
-            self.notes += queued(address, count, len(target.backlog), short)
+            self.notes += queued(address, count, target.waits, short)
 
     def _emit(
         self,
@@ -393,4 +379,4 @@ class Numbering:
                 self.to_dsender[-1] = Datagrams(address, last.datagrams, (), mark)
         else:
             self.to_dsender.append(Datagrams(address, datagrams.copy(), () if self.notes is None else numbers, mark))
-        self.released.extend(run)
+        self.released[address] += len(run)

@@ -39,18 +39,18 @@ def end_of_run(items: Sequence[Any], at: int) -> int:
     first = items[at]
     if type(first) is not OutPackage:
         return at
-    target, reliable = first.target, first.reliability > 0
-    for place in range(at, min(len(items), at + MAX_RUN)):
-        package = items[place]
+    run = items[at : at + MAX_RUN]
+    target, reliability, reliable = first.target, first.reliability, first.reliability > 0
+    for place, package in enumerate(run, at):
         if (
             package.__class__ is not OutPackage
             or package.target is not target
-            or (package.reliability > 0) is not reliable
+            or (package.reliability is not reliability and (package.reliability > 0) is not reliable)
             or package.lifetime is not None
             or package.eager != 1
         ):
             return place
-    return min(len(items), at + MAX_RUN)
+    return at + len(run)
 
 
 def by_target(items: Sequence[Any]) -> list[Any]:

@@ -4,6 +4,8 @@ The rules:
 
 - there is room for a package while its number is below `limit` and its bytes are within `budget`; both come from `Redelivery`;
 - what waits leaves in the order it came: with a number, or dropped since its lifetime has passed, or given up with the rest;
+- what waits is kept in runs, since nearly all of it came in runs, has no lifetime, and leaves in runs. What is special about a package (a lifetime, further
+  copies) makes it a run by itself;
 - a target at rest takes little memory: there may be thousands of them. So an empty backlog is shared by all that have none;
 - the backlog is looked at when the next of its packages expires. A look is not taken back when that package leaves: it finds nothing.
 """
@@ -14,7 +16,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, islice
+from itertools import accumulate
 from math import inf
 from typing import Final
 
@@ -22,13 +24,14 @@ from .congestion import BURST, INITIAL
 from .header import HEADER_SIZE, ID_MASK
 from .identity import ATTEMPT_BITS, choose_hint
 from .packages import OutPackage
+from .runs import MAX_RUN
 
 __all__ = ["NOTHING", "Target"]
 
 MAX_SERIES: Final = ID_MASK >> ATTEMPT_BITS
 """Numberings of a stack before their series begin anew."""
 
-NOTHING: Final[deque[tuple[OutPackage, float]]] = deque(maxlen=0)
+NOTHING: Final[deque[tuple[list[OutPackage], float]]] = deque(maxlen=0)
 """The backlog of every target that has none: an empty deque of its own would take 600 bytes."""
 
 
@@ -43,7 +46,8 @@ class Target:
         total: bytes sent in reliable datagrams.
         budget: bytes that may have been sent.
         scarce: with fewer of them left than this, more are needed at once.
-        backlog: packages that wait, and when each expires.
+        backlog: packages that wait, in runs, and when each run expires.
+        waits: how many they are.
         left: how many packages have left the backlog, whichever way.
         asleep: the peer failed and nothing was sent to it since.
         looks: when the backlog will be looked at for expired packages; the next time last.
@@ -60,7 +64,8 @@ class Target:
     total: int = 0
     budget: int = INITIAL
     scarce: int = INITIAL // 2
-    backlog: deque[tuple[OutPackage, float]] = field(default_factory=lambda: NOTHING)
+    backlog: deque[tuple[list[OutPackage], float]] = field(default_factory=lambda: NOTHING)
+    waits: int = 0
     left: int = 0
     asleep: bool = False
     looks: tuple[float, ...] = ()
@@ -81,30 +86,54 @@ class Target:
 
     def room(self, run: Sequence[OutPackage]) -> int:
         """Return for how many of these packages, from the first on, there is room."""
-        count = min(len(run), self.limit - self.next)
-        left = self.budget - self.total - HEADER_SIZE * count
-        if count <= 0 or sum([len(package.data) for package in run[:count]]) <= left:
-            return max(0, count)
-        ends = list(accumulate([HEADER_SIZE + len(package.data) for package in run]))
-        return min(count, bisect_right(ends, self.budget - self.total))
+        return _fitting(run, self.limit - self.next, self.budget - self.total)[0]
 
     def grant(self, limit: int, budget: int) -> None:
         """Have this room. More of it is needed at once when half is used, at the latest when a burst is left; numbers come with confirmations anyway."""
         self.limit, self.budget = limit, budget
         self.scarce = min(BURST, (budget - self.total) // 2)
 
+    def queue(self, run: list[OutPackage], expires: float = inf) -> None:
+        """Let packages wait behind those that wait already. The list is not the caller's any more."""
+        if not self.backlog:  # not `is NOTHING`: a hung node's state is copied, and that too
+            self.backlog = deque()
+        self.waits += len(run)
+        if expires == inf and run[0].eager == 1 and self.backlog:
+            last, last_expires = self.backlog[-1]
+            if last_expires == inf and last[0].eager == 1 and len(last) + len(run) <= MAX_RUN:
+                last += run
+                return
+        self.backlog.append((run, expires))
+
     def fitting(self, most: int) -> list[OutPackage]:
         """Return the packages at the head of the backlog, at most so many, for which there is room; an eager one by itself."""
-        run: list[OutPackage] = []
+        fitting: list[OutPackage] = []
+        most = min(most, self.limit - self.next)
         left = self.budget - self.total
-        for package, _ in islice(self.backlog, max(0, min(most, self.limit - self.next))):
-            left -= HEADER_SIZE + len(package.data)
-            if left < 0 or (package.eager > 1 and run):
+        for run, _ in self.backlog:
+            eager = run[0].eager > 1
+            if eager and fitting:
                 break
-            run.append(package)
-            if package.eager > 1:
+            count, size = _fitting(run, most - len(fitting), left)
+            fitting += run[:count]
+            left -= size
+            if eager or count < len(run):
                 break
-        return run
+        return fitting
+
+    def leave(self, count: int) -> None:
+        """Take so many packages out of the head of the backlog."""
+        self.waits -= count
+        self.left += count
+        while count:
+            run, expires = self.backlog[0]
+            if len(run) > count:
+                self.backlog[0] = (run[count:], expires)
+                return
+            self.backlog.popleft()
+            count -= len(run)
+        if not self.backlog:
+            self.backlog = NOTHING
 
     def look_at(self, expires: float) -> bool:
         """Note that there should be a look at that time; return False if there will be one no later anyway."""
@@ -120,9 +149,10 @@ class Target:
 
     def expire(self, now: float) -> list[OutPackage]:
         """Take out what has waited for too long."""
-        expired = [package for package, expires in self.backlog if expires <= now]
+        expired = [package for run, expires in self.backlog if expires <= now for package in run]
         if expired:
             self.backlog = deque(item for item in self.backlog if item[1] > now)
+        self.waits -= len(expired)
         self.left += len(expired)
         return expired
 
@@ -132,14 +162,27 @@ class Target:
 
     def give_up(self) -> list[OutPackage]:
         """Take out everything that waits."""
-        packages = [package for package, _ in self.backlog]
+        packages = [package for run, _ in self.backlog for package in run]
         self.backlog = NOTHING
+        self.waits = 0
         self.left += len(packages)
         return packages
 
     def renewed(self) -> Target:
-        """Return a target with nothing but what is needed to go on where this one was; what waits has left."""
+        """Return a target with nothing but what is needed to go on where this one was, which has given up what waited."""
         fresh = Target(self.life, self.next, self.limit, self.total, self.budget, asleep=self.asleep)
         fresh.series, fresh.hint, fresh.base, fresh.peer = self.series, self.hint, self.base, self.peer
-        fresh.acknowledged, fresh.left = self.acknowledged, self.left + len(self.backlog)
+        fresh.acknowledged, fresh.left = self.acknowledged, self.left
         return fresh
+
+
+def _fitting(run: Sequence[OutPackage], most: int, left: int) -> tuple[int, int]:
+    """Return how many of these packages, from the first on and at most so many, fit into so many bytes; and how many bytes they take."""
+    if most < len(run):
+        run = run[: max(0, most)]
+    size = HEADER_SIZE * len(run) + sum([len(package.data) for package in run])
+    if size <= left:
+        return len(run), size
+    ends = list(accumulate([HEADER_SIZE + len(package.data) for package in run]))
+    count = bisect_right(ends, left)
+    return count, ends[count - 1] if count else 0

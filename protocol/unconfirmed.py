@@ -238,7 +238,7 @@ class Recovery:
         """Return the run in which a number was sent for the first time."""
         return self._runs[bisect_right(self._firsts, number) - 1]
 
-    def _take(self, numbers: Sequence[int]) -> tuple[int, list[int], list[Copies]]:
+    def _take(self, numbers: Sequence[int]) -> tuple[int, Sequence[int], list[Copies]]:
         """Note that numbers are confirmed.
 
         Returns:
@@ -250,7 +250,7 @@ class Recovery:
             news = sum(map(len, [take(number) for number in numbers]))
             self.in_flight -= news
             self._advance()
-            return news, list(numbers), []
+            return news, numbers, []
         news, once, again, oldest = 0, list[int](), list[Copies](), self.oldest
         for number in numbers:
             datagram = unconfirmed.pop(number, None)

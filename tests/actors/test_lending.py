@@ -221,7 +221,7 @@ def test_a_crash_in_another_thread_is_the_nodes_own_and_spares_that_thread(place
     (death,) = place.deaths
     assert (death.phase, death.poisoned, type(death.cause)) == ("run", 2, SystemExit)
     assert [item for item, _ in place.worker.handled] == [1]
-    assert list(place.mailbox.waiting()) == []
+    assert list(place.mailbox.waiting()) == [3]
 
 
 def test_a_crash_gives_the_rest_of_the_batch_back_to_the_next_incarnation(clock: ManualClock) -> None:

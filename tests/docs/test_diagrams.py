@@ -161,7 +161,7 @@ def test_nodes_hold_the_user_ends_that_the_table_says(core: StackCore, name: str
 
 def test_user_sends_into_the_node_that_the_table_says(core: StackCore) -> None:
     target = dict(wiring.USER_ENDS)["PackageSender"]
-    assert core.admission._mailbox is station(core, target).mailbox
+    assert core.admission.mailbox is station(core, target).mailbox
 
 
 def test_supervisor_stops_along_the_tables(

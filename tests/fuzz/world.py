@@ -172,11 +172,11 @@ class World:
             redelivery.to_dsender,
             redelivery.failures,
             self.numbering.to_dsender,
-            self.numbering.released,
             self.numbering.failures,
         )
         for output in outputs:
             output.clear()
+        self.numbering.released.clear()
         for part in self.parts:
             if part.notes:
                 part.notes.clear()

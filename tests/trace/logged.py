@@ -150,7 +150,7 @@ class LoggedPeer(SimulatedPeer):
             if unreliable:
                 self._numbered(run.target, unreliable, 1, now)
         for address, target in state._targets.items():
-            waits, before = len(target.backlog), self._backlogs.get(address, 0)
+            waits, before = target.waits, self._backlogs.get(address, 0)
             if waits > before:
                 self.emit("package:queued", "usender", target=written(address), count=waits - before, backlog=waits)
             self._backlogs[address] = waits

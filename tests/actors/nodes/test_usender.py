@@ -88,6 +88,16 @@ def test_unreliable_packages_bypass_the_window(usender: Bench) -> None:
     assert sum(len(run.datagrams) for run in usender.out("dsender")) == 10
 
 
+def test_usender_tells_the_gate_how_much_waits_behind_it(usender: Bench) -> None:
+    brims: list[int] = []
+    for count in (3, 2, 1):
+        send(usender, *[package(b"x")] * count)
+        brims.append(usender.extras["admission"].brim)
+    usender.put(Grant(THERE, 1, 4, PLENTY))
+    brims.append(usender.extras["admission"].brim)
+    assert [brim - brims[0] for brim in brims] == [0, -2, -3, -2]
+
+
 def test_usender_hands_over_the_backlog_of_a_failed_peer(usender: Bench) -> None:
     send(usender, *[package(b"%d" % number) for number in range(5)])
     (sent,) = usender.out("resender")
