@@ -158,7 +158,7 @@ class StackSupervisor(Supervisor):
             hang_after=hang_after,
             inline=inline,
             max_peers=max_peers,
-            identity=make_identity(identity_source(random), number) if identity else None,
+            identity=make_identity(identity_source(random), number, clock.now()) if identity else None,
         )
         self._nodes, make_core = assemble(parts)
         children = {name: self._admit(spec) for name, spec in self._nodes.items()}

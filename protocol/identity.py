@@ -2,7 +2,7 @@
 
 The rules (protocol/README.md has them in full):
 
-- every stack has a random 64-bit *identity* for its life, and every numbering that it begins has a number of its own, its *series*, whose low
+- every stack has a 64-bit *identity* for its life, most of it random, and every numbering that it begins has a number of its own, its *series*, whose low
   four bits count the introductions that answer a refusal;
 - an *introduction* goes ahead of the first packages of a numbering and says both, the hint below, and a *checksum* of each of these packages. The
   receiver answers with an *echo* in its confirmations: whose numbering they confirm, which life of the receiver does so, and the *hint* that packages
@@ -79,6 +79,8 @@ ATTEMPT_BITS: Final = 4
 MAX_ATTEMPT: Final = (1 << ATTEMPT_BITS) - 1
 SLOT: Final = 0.25
 """Seconds for which the hint that senders choose stays the same: less than it takes to start a program."""
+STRIDE: Final = 97
+"""Slots between the marks of two stacks that a program starts at the same time."""
 SPREAD: Final = 0x9E3779B1
 """A large odd number, whose multiples spread well."""
 NOBODY: Final = -1
@@ -114,10 +116,15 @@ def base_of(identity: int, series: int, by: int) -> int:
     return ((identity >> 24) ^ ((series >> ATTEMPT_BITS) + 1 + by * SPREAD) * SPREAD >> 8) & ID_MASK
 
 
-def make_identity(random: Callable[[], float], serial: int) -> int:
-    """Return a random identity for the stack of a program that has had `serial` others before."""
+def make_identity(random: Callable[[], float], serial: int, now: float) -> int:
+    """Return an identity for a stack that is started now, in a program that has had `serial` others before.
+
+    All of it is random but for three bits of the serial, and the mark: that goes by the time and by the serial, so two lives of a peer have
+    different ones if the second begins within four minutes of the first.
+    """
     bits = IDENTITY_BITS - 3
-    return (serial & 7) << bits | int(random() * 2**32) << 32 & (1 << bits) - 1 | int(random() * 2**32)
+    mark = int(now / SLOT) + serial * STRIDE & MARK
+    return (serial & 7) << bits | int(random() * 2**32) << 32 & (1 << bits) - 1 | int(random() * 2**32) & ~MARK | mark
 
 
 def checksum_of(package: bytes) -> bytes:

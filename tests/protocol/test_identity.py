@@ -78,10 +78,21 @@ def test_numberings_that_begin_shortly_one_after_the_other_have_other_hints() ->
     hints = [choose_hint(ONE, FIRST, now) for now in (0.0, 0.25, 0.5, 1.0, 1.75)]
     assert len(set(hints)) == len(hints)
     assert choose_hint(ONE, FIRST, 0.0) != choose_hint(ONE, FIRST + 16, 0.0)
-    stacks = [make_identity(lambda: 0.5, serial) for serial in range(8)]
+    stacks = [make_identity(lambda: 0.5, serial, 0.0) for serial in range(8)]
     assert len({choose_hint(identity, FIRST, 0.0) for identity in stacks}) == 8
     assert all(8 <= choose_hint(identity, FIRST, 3.3) <= 15 for identity in stacks)
-    assert all(identity < 1 << 64 for identity in (*stacks, make_identity(lambda: 1 - 2**-53, 7)))
+    assert all(identity < 1 << 64 for identity in (*stacks, make_identity(lambda: 1 - 2**-53, 7, 1e9)))
+
+
+def test_lives_that_begin_within_four_minutes_have_other_marks() -> None:
+    marks = {mark_of(make_identity(lambda: 0.5, 0, 7.0 + seconds)) for seconds in range(240)}
+    assert len(marks) == 240
+    assert len({mark_of(make_identity(lambda: 0.5, serial, 7.0)) for serial in range(1000)}) == 1000
+
+
+def test_what_is_not_mark_or_serial_of_an_identity_is_random() -> None:
+    none, most = make_identity(lambda: 0.0, 0, 7.0), make_identity(lambda: 1 - 2**-53, 0, 7.0)
+    assert none ^ most == (1 << 61) - 1024
 
 
 def test_packages_are_taken_with_either_hint_and_each_once() -> None:

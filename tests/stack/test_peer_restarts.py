@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,17 +20,16 @@ WAIT = 20.0
 
 
 class Pair:
-    """Two stacks on a network in memory. Their identities are the same in every run: one restart in 1024 would be told as forgetting."""
+    """Two stacks on a network in memory."""
 
     def __init__(self) -> None:
-        self.random = Random(1).random
         self.clock = ManualClock()
         self.network = MemoryNetwork(self.clock)
         self.here, self.there = self.start(HERE), self.start(THERE)
 
     def start(self, address: tuple[str, int], **options: Any) -> Stack:
         transport = self.network.transport(address)
-        return packhorse.startup(clock=self.clock, transport=transport, random=self.random, **options)
+        return packhorse.startup(clock=self.clock, transport=transport, **options)
 
     def end(self, stack: Stack) -> None:
         """End a stack; what it has not confirmed by then it never will."""

@@ -264,7 +264,8 @@ class SimulatedPeer:
 
     def _start(self) -> None:
         simulation, window = self.simulation, self._window
-        identity = make_identity(simulation.identities.random, len(self.restarted_at)) if self.identity else None
+        random, serial = simulation.identities.random, len(self.restarted_at)
+        identity = make_identity(random, serial, simulation.now) if self.identity else None
         self.numbering = numbering = Numbering(window=window, identity=identity)
         self.redelivery = redelivery = Redelivery(
             self._resend,
