@@ -191,6 +191,12 @@ class Admission:
         for promise in self._flushes:
             promise.fail(error)
 
+    def orphan(self, error: Exception) -> None:
+        """Close the copy that a fork made: whoever holds the lock is not there to release it."""
+        self._lock = threading.Lock()
+        self._condition = Condition(self._clock, self._lock)
+        self.close(error)
+
     # With the lock held.
 
     def _enter(self, package: OutPackage, ahead: int = 0) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random as random_module
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -215,7 +216,14 @@ def assemble(
             ended=Promise(clock),
             carry=carry,
             journal=parts.journal,
+            unsettled=unsettled,
         )
+
+    def unsettled() -> Counter[Address]:
+        counts: Counter[Address] = Counter()
+        for node, figure in (("usender", "backlog"), ("resender", "in_flight")):
+            counts.update({target: known[figure] for target, known in specs[node].station.state.peers()})
+        return counts
 
     return specs, make_core
 

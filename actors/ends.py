@@ -135,6 +135,13 @@ class UserEnd(ABC, Generic[T]):
         self._cause = cause
         self._leave(_State.FAILED)
 
+    def orphan(self, cause: BaseException) -> None:
+        """Fail the copy that a fork made. What waits is taken where it came from; whoever holds the lock is not there to release it."""
+        self._condition = Condition(self._clock)
+        self._subscription = None
+        self.drain()
+        self.fail(cause)
+
     def _leave(self, state: _State) -> None:
         with self._condition:
             if self._state is _State.OPEN or state is _State.CLOSED:

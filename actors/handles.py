@@ -14,13 +14,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from ..protocol.address import Address
-from ..protocol.errors import Closed, PeerFailed
+from ..protocol.address import Address, host_port
+from ..protocol.errors import Closed, PeerFailed, Timeout
 from ..protocol.packages import InPackage, OutPackage
 from .admission import PLENTY, Lane
 from .messages import EndClosed
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pykka import ActorProxy, ActorRef
@@ -55,6 +56,8 @@ class StackCore:
     ended: Promise[None]
     carry: Callable[[OutPackage], OutPackage] | None
     journal: Journal
+    unsettled: Callable[[], Counter[Address]]
+    """How many packages for each target wait for an id or are unconfirmed."""
 
 
 class _Handle:
@@ -140,10 +143,17 @@ class PackageSender(_Handle):
         """Wait until everything sent so far is confirmed or given up (errors tell which).
 
         Raises:
-            Timeout: it took longer than `timeout` seconds.
+            Timeout: it took longer than `timeout` seconds. The message says how much is unconfirmed, and of whom most.
             Closed, StackFailed: as `send`.
         """
-        self._admission.flush().get(timeout)
+        try:
+            self._admission.flush().get(timeout)
+        except Timeout:
+            counts = self._core.unsettled()
+            most = ", ".join(f"{count} for {host_port(target)}" for target, count in counts.most_common(3) if count)
+            left = f"{counts.total()} packages are not: {most}" if most else "what was sent last is still in the stack"
+            more = ", ..." if len(+counts) > 3 else ""  # noqa: PLR2004 - as many as are named
+            raise Timeout(f"not everything was confirmed within {timeout} seconds; {left}{more}") from None
 
     def close(self) -> None:
         """Send nothing more. What was sent is still delivered."""
@@ -222,9 +232,11 @@ class PackageReceiver(_Receiver[InPackage]):
         """Take up to `most` packages, at least one; cheaper than one by one.
 
         Raises:
-            ValueError: `most` is less than 1.
+            TypeError, ValueError: `most` is no int, or less than 1.
             Timeout, Closed, StackFailed: as `recv`.
         """
+        if type(most) is not int:
+            raise TypeError(f"how many packages are asked for is an int, not {most!r}")
         if most < 1:
             raise ValueError(f"at least one package has to be asked for, not {most!r}")
         return self._end.recv_many(most, timeout)

@@ -134,6 +134,8 @@ class OutPackage(msgspec.Struct, frozen=True, gc=False):
             raise TypeError(f"eager is a number of copies, an int, not {self.eager!r}")
         if self.lifetime is not None and not self.lifetime > 0:
             raise PackageError(f"a lifetime is a positive number of seconds, or None, not {self.lifetime!r}")
+        if self.lifetime is not None and not self.reliability:
+            raise PackageError("an unreliable package never waits for an id; lifetime is for reliable ones")
         if self.eager != 1 and not self.reliability:
             raise PackageError("an unreliable package would be delivered once per copy; eager is for reliable ones")
         if self.eager not in range(1, MAX_EAGER + 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import time
 import weakref
 from pathlib import Path
@@ -14,7 +15,7 @@ from ._live import StatsServer
 from .actors.handles import LINGER, ConnErrorReceiver, PackageReceiver, PackageSender, StackCore
 from .actors.messages import Abandoned, EndClosed
 from .actors.stack_supervisor import RUNNING, StackSupervisor
-from .protocol import Closed, OutPackage, PeerFailed, Peers, Reliability, Timeout
+from .protocol import Closed, OutPackage, PeerFailed, Peers, Reliability, StackFailed, Timeout
 from .protocol.address import host_port
 
 if TYPE_CHECKING:
@@ -181,6 +182,8 @@ class Stack:
         return list(self._unread)
 
     def _ask(self, method: str, *arguments: Any) -> Any:
+        if self._core.ended.kept:
+            raise Closed("this stack has ended")
         try:
             return getattr(self.supervisor.proxy(), method)(*arguments).get()
         except ActorDeadError:
@@ -230,3 +233,19 @@ def _close_all() -> None:
 
 
 atexit.register(_close_all)
+
+
+def _orphan_all() -> None:
+    """Fail the stacks that a fork has copied: their threads stayed where they were. Or what is sent would go nowhere."""
+    failed = StackFailed("a stack does not come along when its process forks: start one in the child")
+    for supervisor in RUNNING:
+        core = supervisor.core()
+        core.admission.orphan(failed)
+        core.packages.orphan(failed)
+        core.errors.orphan(failed)
+        core.ended.keep(None)
+    RUNNING.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_orphan_all)

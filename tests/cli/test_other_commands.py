@@ -211,6 +211,18 @@ def test_a_standard_output_that_takes_nothing_is_no_accident(closed: str, status
     assert (result.returncode, result.stderr) == (status, says)
 
 
+def test_the_package_itself_is_the_command_too() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "packhorse", "--help"],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Usage: python -m packhorse" in result.stdout
+
+
 def test_a_reader_that_goes_away_is_no_accident(run: Commands) -> None:
     dissector = run("trace", "--wireshark")
     dissector.process.stdout.close()

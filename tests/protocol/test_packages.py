@@ -82,3 +82,8 @@ def test_choices_of_a_wrong_type_are_refused_by_name(options: dict[str, Any]) ->
 def test_an_unreliable_package_cannot_be_eager_because_each_copy_would_be_delivered() -> None:
     with pytest.raises(PackageError, match="once per copy"):
         OutPackage(b"x", Reliability.UNRELIABLE, Peers.PLAYERS, TARGET, eager=2)
+
+
+def test_an_unreliable_package_has_no_lifetime_since_it_never_waits() -> None:
+    with pytest.raises(PackageError, match="lifetime is for reliable ones"):
+        OutPackage(b"x", Reliability.UNRELIABLE, Peers.PLAYERS, TARGET, lifetime=1.0)

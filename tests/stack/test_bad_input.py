@@ -170,6 +170,12 @@ def test_asking_for_no_packages_is_refused(start: Start, most: int) -> None:
         start().receiver.recv_many(most)
 
 
+def test_asking_for_half_a_package_is_refused(start: Start) -> None:
+    most: Any = 1.5
+    with pytest.raises(TypeError, match=r"an int, not 1\.5"):
+        start().receiver.recv_many(most)
+
+
 def test_a_node_that_does_not_exist_is_refused_by_name(start: Start) -> None:
     with pytest.raises(ValueError, match=r"'usnder'.*usender"):
         start().supervisor.proxy().node("usnder").get()

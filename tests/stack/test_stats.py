@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from packhorse import Closed, OutPackage, Peers, Reliability
+import packhorse
+from packhorse import Closed, OutPackage, Peers, Reliability, Timeout
 from packhorse.actors.stats import StackStats
+from packhorse.testing import ManualClock, MemoryNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,3 +127,21 @@ def test_the_socket_of_a_program_that_is_gone_is_replaced_and_nothing_else(start
     with pytest.raises(OSError, match=f"in use: '{file}'"):
         stack.serve_stats(file)
     assert file.read_text() == "mine"
+
+
+def test_a_flush_that_takes_too_long_says_what_is_unconfirmed() -> None:
+    clock = ManualClock()
+    stack = packhorse.startup(clock=clock, transport=MemoryNetwork(clock).transport(("10.0.0.1", 1)))
+    for last, count in enumerate((1, 4, 3, 2), start=2):
+        for _ in range(count):
+            stack.send(b"x", to=(f"10.0.0.{last}", 1))
+    clock.advance(0.0)
+    with pytest.raises(Timeout) as caught:
+        stack.sender.flush(0.0)
+    assert str(caught.value) == (
+        "not everything was confirmed within 0.0 seconds; 10 packages are not: "
+        "4 for 10.0.0.3:1, 3 for 10.0.0.4:1, 2 for 10.0.0.5:1, ..."
+    )
+    stack.supervisor.proxy().close(0.0).get()
+    clock.advance(0.0)
+    stack.close(0)
