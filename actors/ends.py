@@ -8,9 +8,6 @@ The rules:
 - what a subscriber had not begun to handle when it died waits for `recv` again;
 - a full package end pauses ureceiver; failures never hold up anything: there is one slot per target, a second failure
   merges into an unread one, and payloads are kept up to 16 MiB in all.
-
-How far a subscriber has come shows when Pykka takes an item out of its envelope, so its failures stay what they are. That
-it died is learned from a probe, an ask that waits behind the items: a dead actor's inbox answers its asks.
 """
 
 from __future__ import annotations
@@ -19,15 +16,14 @@ from abc import ABC, abstractmethod
 from collections import deque
 from contextlib import suppress
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from pykka import ActorRef, Future
-from pykka._envelope import Envelope  # Pykka's own; tests/actors/test_pykka_contract.py holds it to that
-from pykka.messages import ProxyGetAttr
+from pykka import ActorRef
 
 from ..protocol.errors import Closed, PeerFailed, PeerRestarted, StackFailed, Timeout
 from ..protocol.packages import InPackage
 from .clock import Clock, Condition
+from .subscription import UNHANDLED, Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,12 +33,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["CAPACITY", "UNHANDLED", "ErrorEnd", "PackageEnd", "UserEnd"]
+__all__ = ["CAPACITY", "ErrorEnd", "PackageEnd", "UserEnd"]
 
 CAPACITY: Final = 1024
 """Packages that may wait for the user before ureceiver pauses."""
-UNHANDLED: Final = 1024
-"""Items a subscriber may have in its inbox."""
 MAX_PAYLOADS: Final = 16 * 1024 * 1024
 """Bytes of unconfirmed packages kept for the user to look at."""
 
@@ -64,7 +58,7 @@ class UserEnd(ABC, Generic[T]):
         self._state = _State.OPEN
         self._cause: BaseException | None = None
         self._returned: deque[T] = deque()
-        self._subscription: _Subscription[T] | None = None
+        self._subscription: Subscription[T] | None = None
 
     # For the user.
 
@@ -100,7 +94,7 @@ class UserEnd(ABC, Generic[T]):
         with self._condition:
             if self._state is _State.CLOSED:
                 raise Closed(f"this {self.name} was closed")
-            self._subscription = _Subscription(self, ref, batch=batch, keeps=keeps)
+            self._subscription = Subscription(self, ref, batch=batch, keeps=keeps)
             self._tell()
 
     def unsubscribe(self) -> None:
@@ -187,13 +181,13 @@ class UserEnd(ABC, Generic[T]):
 
     # For the subscription.
 
-    def subscriber_handled(self, subscription: _Subscription[T]) -> None:
+    def subscriber_handled(self, subscription: Subscription[T]) -> None:
         """Tell more, now that the subscriber has caught up by half."""
         with self._condition:
             if self._subscription is subscription:
                 self._tell()
 
-    def subscriber_died(self, subscription: _Subscription[T]) -> None:
+    def subscriber_died(self, subscription: Subscription[T]) -> None:
         """Take back what the subscriber did not begin to handle."""
         with self._condition:
             if subscription.dead:
@@ -316,91 +310,3 @@ class ErrorEnd(UserEnd[PeerFailed]):
 
     def _waits(self) -> bool:
         return bool(self._slots or self._returned)
-
-
-class _Subscription(Generic[T]):
-    """What one subscriber was told and has not begun to handle."""
-
-    def __init__(self, end: UserEnd[T], ref: ActorRef[Any], *, batch: bool, keeps: object) -> None:
-        self.unhandled: deque[T] = deque()
-        self._batch = batch
-        self.dead = False
-        self._end = end
-        self._ref = ref
-        self._keeps = keeps
-        self._probing = False
-
-    def tell(self, items: list[T]) -> None:
-        """Put items into the subscriber's inbox. Called with the end's condition held."""
-        if items and self._ref.is_alive():
-            self.unhandled.extend(items)
-            if self._batch:
-                self._ref.actor_inbox.put(_Delivery(items, self, len(items)))
-            else:
-                for item in items:
-                    self._ref.actor_inbox.put(_Delivery(item, self, 1))
-            self._probe()
-        elif items:
-            self.unhandled.extend(items)
-        # An actor that was alive after the last put will answer the probe, one that was not is known to be dead.
-        if not self._ref.is_alive():
-            self._end.subscriber_died(self)
-
-    def handled(self, count: int) -> None:
-        """Note that the subscriber begins to handle the next items. Called in its thread."""
-        before = len(self.unhandled)
-        for _ in range(count):
-            self.unhandled.popleft()
-        if before > UNHANDLED // 2 >= before - count:
-            self._end.subscriber_handled(self)
-
-    def probe_answered(self) -> None:
-        """Note that the subscriber was alive up to the probe. Called in its thread."""
-        self._probing = False
-        if self.unhandled:
-            self._probe()
-
-    def died(self) -> None:
-        """Note that the subscriber died before it came to the probe."""
-        self._end.subscriber_died(self)
-
-    def _probe(self) -> None:
-        if not self._probing:
-            self._probing = True
-            question = ProxyGetAttr(attr_path=("actor_urn",))
-            self._ref.actor_inbox.put(Envelope(question, reply_to=cast("Future[Any]", _Answer(self))))
-
-
-class _Delivery(Envelope[Any]):
-    """A tell that notices when it is taken."""
-
-    __slots__ = ("_count", "_item", "_subscription")
-
-    def __init__(self, item: Any, subscription: _Subscription[Any], count: int) -> None:
-        self.reply_to = None
-        self._item = item
-        self._count = count
-        self._subscription: _Subscription[Any] | None = subscription
-
-    @property
-    def message(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride] - taking it is the event
-        """Return the item."""
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            subscription.handled(self._count)
-        return self._item
-
-
-class _Answer:
-    """As much of a future as Pykka needs to answer an ask."""
-
-    def __init__(self, subscription: _Subscription[Any]) -> None:
-        self._subscription = subscription
-
-    def set(self, value: Any = None) -> None:
-        del value
-        self._subscription.probe_answered()
-
-    def set_exception(self, exc_info: Any = None) -> None:
-        del exc_info
-        self._subscription.died()

@@ -262,7 +262,7 @@ class Mailbox:
         return list(self.items)
 
     def _put_envelope(self, envelope: Envelope[Any]) -> None:
-        # Only a plain envelope can hold a stop; looking into another one may mean something (see ends._Delivery).
+        # Only a plain envelope can hold a stop; looking into another one may mean something (see `subscription`).
         if type(envelope) is Envelope and isinstance(envelope.message, _ActorStop):
             self._stop_replies.append(envelope)
             self.stopping = True

@@ -11,8 +11,9 @@ from pykka.messages import ProxyCall
 
 from packhorse import Closed, InPackage, Peers, Reliability, Timeout
 from packhorse.actors.clock import SYSTEM_CLOCK
-from packhorse.actors.ends import CAPACITY, UNHANDLED, ErrorEnd, PackageEnd
+from packhorse.actors.ends import CAPACITY, ErrorEnd, PackageEnd
 from packhorse.actors.mailbox import Mailbox
+from packhorse.actors.subscription import UNHANDLED
 from packhorse.protocol.errors import FailureReason, PeerFailed
 
 if TYPE_CHECKING:
