@@ -50,12 +50,18 @@ COPY_TRIES: Final = 3
 """A hung node may be changing its state while it is copied."""
 
 
-def check_choices(resend: object, confirm: object, controller: object) -> None:
+def check_choices(resend: object, confirm: object, controller: object, clock: object, random: object) -> None:
     """Raise TypeError if a stack cannot be made with these, before anything is opened for it."""
     if not isinstance(resend, ResendPolicy | None):
         raise TypeError(f"resend is a packhorse.ResendPolicy, not {resend!r}")
     if not isinstance(confirm, ConfirmPolicy | None):
         raise TypeError(f"confirm is a packhorse.ConfirmPolicy, not {confirm!r}")
+    if not isinstance(clock, Clock):
+        raise TypeError(
+            f"clock is a packhorse.actors.clock.Clock, such as packhorse.testing.ManualClock(), not {clock!r}"
+        )
+    if not callable(random):
+        raise TypeError(f"random is a function that returns numbers from 0 to 1, not {random!r}")
     if not callable(controller):
         raise TypeError(
             f"controller makes the Controller of a new peer, so it is a class or a function, not {controller!r}"

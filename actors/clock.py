@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from ..protocol.errors import Timeout
 
@@ -23,6 +23,7 @@ T = TypeVar("T")
 __all__ = ["SYSTEM_CLOCK", "Clock", "Condition", "Promise", "SystemClock"]
 
 
+@runtime_checkable
 class Clock(Protocol):
     """What a stack needs of time. All times are seconds of one monotonic clock."""
 

@@ -128,7 +128,7 @@ class StackSupervisor(Supervisor):
         if hang_after is not None and not seconds("hang_after", hang_after):
             raise ValueError("hang_after must be more than 0 seconds; None switches it off")
         max_peers = how_many("max_peers", max_peers)
-        check_choices(resend, confirm, controller)
+        check_choices(resend, confirm, controller, clock, random)
         peers = None if trace_peers is None else [normalized(peer) for peer in trace_peers]
         self.journal = Journal(choose_logger(logger), clock, sample=trace_sample, peers=peers)
         transport = UdpTransport(host, port, offload=offload) if transport is None else transport

@@ -234,7 +234,7 @@ def test_a_name_is_looked_up_for_what_the_stack_is_bound_to(start: Start) -> Non
         start().send(b"x", to=("no-such-host.invalid", 9))
 
 
-@pytest.mark.parametrize("option", ["resend", "confirm", "controller"])
+@pytest.mark.parametrize("option", ["resend", "confirm", "controller", "clock", "random"])
 def test_an_option_that_is_nothing_of_the_kind_is_refused_before_a_socket_is_opened(start: Start, option: str) -> None:
     with UdpLink(SOMEWHERE) as unused:
         port = unused.address[1]
