@@ -81,7 +81,7 @@ class USender(Node[Numbering]):
                     behind = at
                 if behind > at:
                     batch.begun = behind
-                    if behind - at < SHORT and not ordered:
+                    if behind - at < SHORT and not ordered and behind < len(items):
                         items[behind:] = by_target(items[behind:])
                         ordered = True
                     at = behind

@@ -104,11 +104,11 @@ class Controller(Protocol):
         """Note that `size` bytes were confirmed; `in_flight` were under way before, `round_trip` is a sample or None."""
         ...
 
-    def lost(self, count: int, now: float) -> None:
-        """Note that so many packages were judged lost."""
+    def lost(self, count: int, size: int, now: float) -> None:
+        """Note that so many packages, with so many bytes in all, were judged lost."""
         ...
 
-    def not_lost(self, count: int) -> None:
+    def not_lost(self, count: int, size: int) -> None:
         """Note that so many of them were not, as their confirmations have shown."""
         ...
 
@@ -124,6 +124,7 @@ class DelayController:
         "_look_at",
         "_lossy_until",
         "_lost",
+        "_lost_bytes",
         "_outage_ended",
         "_round_began",
         "_shrunk_at",
@@ -145,8 +146,8 @@ class DelayController:
         self._delayed_since = inf
         self._shrunk_at = _NEVER
         self._round_began = _NEVER
-        self._lost = 0
-        """Packages lost since then."""
+        self._lost = self._lost_bytes = 0
+        """Packages lost since then, and their bytes."""
         self._draining: _Drain | None = None
         self._look_at = _NEVER
         self._lossy_until = _NEVER
@@ -182,20 +183,21 @@ class DelayController:
         growth = LOSSY_GROWTH if now < self._lossy_until else GROWTH
         return min(growth / self.window, GROWTH_SHARE)
 
-    def lost(self, count: int, now: float) -> None:
+    def lost(self, count: int, size: int, now: float) -> None:
         """Drain the queue if so much was lost within a round trip that there may be one, or must be."""
         if not self._smoothed or now - self._outage_ended < self._smoothed:
             return
         if now - self._round_began > self._smoothed:
             self._round_began = now
-            self._lost = 0
+            self._lost = self._lost_bytes = 0
         self._lost += count
+        self._lost_bytes += size
         if self._draining is not None:
-            self._draining.lost += count * MAX_DATAGRAM
+            self._draining.lost += size
             return
         if self._lost < LEAST_LOSS or not self._used:
             return
-        share = self._lost * MAX_DATAGRAM / self.window
+        share = self._lost_bytes / self.window
         if share > LOSS_TO_LOOK:
             self._lossy_until = now + 2 * self._smoothed
         if share > (STARTING_LOSS_TO_SHRINK if self._starting else LOSS_TO_SHRINK):
@@ -204,13 +206,14 @@ class DelayController:
         elif share > LOSS_TO_LOOK and now >= self._look_at:
             self._begin_draining(self.window, share)
 
-    def not_lost(self, count: int) -> None:
+    def not_lost(self, count: int, size: int) -> None:
         """Take losses back; what nothing speaks for any more is no reason to look."""
         self._lost = max(0, self._lost - count)
+        self._lost_bytes = max(0, self._lost_bytes - size)
         drain = self._draining
         if drain is None or not drain.loss:
             return
-        drain.loss -= count * MAX_DATAGRAM / drain.resume_with
+        drain.loss -= size / drain.resume_with
         if drain.loss <= LOSS_TO_LOOK:
             self._draining = None
             self._lossy_until = _NEVER
@@ -241,7 +244,7 @@ class DelayController:
             return
         self._draining = None
         self._shrunk_at = now
-        self._lost = 0
+        self._lost = self._lost_bytes = 0
         shorter = drain.round_trip - self._smoothed > SHORTER * max(NOISE, NOISE_SHARE * self._smoothed)
         if shorter or drain.lost < drain.loss * FEWER * drain.confirmed:
             self._starting = False
@@ -291,10 +294,10 @@ class FixedController:
     def confirmed(self, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
         """Change nothing."""
 
-    def lost(self, count: int, now: float) -> None:
+    def lost(self, count: int, size: int, now: float) -> None:
         """Change nothing."""
 
-    def not_lost(self, count: int) -> None:
+    def not_lost(self, count: int, size: int) -> None:
         """Change nothing."""
 
 

@@ -197,8 +197,8 @@ class Redelivery(GivingUp):
         window = peer.room.controller.window
         not_lost = recovery.not_lost
         news, round_trip = recovery.confirmed(numbers, now)
-        if recovery.not_lost > not_lost:
-            peer.room.controller.not_lost(recovery.not_lost - not_lost)
+        if count := recovery.not_lost - not_lost:
+            peer.room.controller.not_lost(count, count * in_flight // before)
         if news:
             peer.room.controller.confirmed(news, in_flight, round_trip, now)
         if self.notes is not None and fresh:
@@ -319,7 +319,7 @@ class Redelivery(GivingUp):
                 return
         if recovery.lost > lost:
             self.lost += recovery.lost - lost
-            peer.room.controller.lost(recovery.lost - lost, now)
+            peer.room.controller.lost(recovery.lost - lost, recovery.size_of(recovery.lost - lost), now)
         self._send_again(target, peer, numbers, now, recovery.triggers)
 
     def _set_timer(self, target: Address, peer: Peer) -> None:

@@ -100,9 +100,14 @@ def test_delay_that_is_still_noise_slows_the_start_phase(controller: DelayContro
     assert controller.window - before == pytest.approx(0.2 * 0.5 * MAX_DATAGRAM, rel=0.01)
 
 
+def lose_packages(controller: DelayController, count: int, now: float) -> None:
+    """Lose so many of the largest packages."""
+    controller.lost(count, count * MAX_DATAGRAM, now)
+
+
 def lose(controller: DelayController, share: float, now: float) -> None:
     """Lose a share of the window, and a package more."""
-    controller.lost(int(controller.window / MAX_DATAGRAM * share) + 1, now)
+    lose_packages(controller, int(controller.window / MAX_DATAGRAM * share) + 1, now)
 
 
 def test_the_start_phase_ends_too_when_a_third_of_the_window_is_lost_within_a_round_trip(
@@ -136,7 +141,7 @@ def test_when_a_fifth_is_lost_it_looks_whether_there_is_a_queue(
     assert controller.window == DRAINED
     for _ in range(50):
         if controller.window == DRAINED:
-            controller.lost(1 if still_lost else 0, traffic.now)
+            lose_packages(controller, 1 if still_lost else 0, traffic.now)
             traffic.confirm(round_trip, used=0.0)
     assert controller.window == pytest.approx(left * window)
 
@@ -145,9 +150,9 @@ def test_a_look_ends_when_what_was_lost_turns_out_not_to_be(controller: DelayCon
     traffic.confirm(PATH, times=64)
     window = controller.window
     lose(controller, 0.2, traffic.now)
-    controller.not_lost(1)
+    controller.not_lost(1, MAX_DATAGRAM)
     assert controller.window == DRAINED, "there is still reason enough"
-    controller.not_lost(round(0.1 * window / MAX_DATAGRAM))
+    controller.not_lost(round(0.1 * window / MAX_DATAGRAM), round(0.1 * window))
     assert controller.window == window
     traffic.confirm(PATH)
     assert controller.window == window + MAX_DATAGRAM / 2, "the start phase goes on"
@@ -158,15 +163,31 @@ def test_what_was_taken_back_does_not_count_for_the_next_look(controller: DelayC
     window = controller.window
     for _ in range(5):
         count = round(0.1 * window / MAX_DATAGRAM)
-        controller.lost(count, traffic.now)
-        controller.not_lost(count)
+        lose_packages(controller, count, traffic.now)
+        controller.not_lost(count, count * MAX_DATAGRAM)
     assert controller.window == window
 
 
 def test_a_queue_that_has_emptied_is_not_taken_back(controller: DelayController, traffic: Traffic) -> None:
     traffic.confirm(PATH, times=64)
     traffic.confirm(QUEUED)
-    controller.not_lost(1000)
+    controller.not_lost(1000, 500_000)
+    assert controller.window == DRAINED
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["in the start phase", "after it"])
+def test_small_packages_count_for_no_more_than_their_bytes(started: bool) -> None:
+    """A seventh of the window is lost; were they large it would be all of it."""
+    controller = DelayController()
+    traffic = Traffic(controller)
+    traffic.confirm(PATH, times=64)
+    if started:
+        traffic.end_start_phase()
+        traffic.confirm(PATH)
+    window = controller.window
+    controller.lost(round(window / MAX_DATAGRAM), round(window / 7), traffic.now)
+    assert controller.window == window
+    controller.lost(1, round(window / 50), traffic.now)
     assert controller.window == DRAINED
 
 
@@ -184,7 +205,7 @@ def test_after_a_look_in_vain_the_next_comes_24_round_trips_later(
     looks: list[float] = []
     for _ in range(600):
         before = controller.window
-        controller.lost(max(1, round(0.25 * before / MAX_DATAGRAM * 0.01 / PATH)), traffic.now)
+        lose_packages(controller, max(1, round(0.25 * before / MAX_DATAGRAM * 0.01 / PATH)), traffic.now)
         traffic.confirm(PATH, used=0.6)
         if controller.window < before:
             looks.append(traffic.now)
@@ -219,7 +240,7 @@ def test_losses_that_are_spread_over_round_trips_do_not_end_the_start_phase(
     traffic.confirm(PATH, times=64)
     window = controller.window
     for _ in range(20):
-        controller.lost(int(window / MAX_DATAGRAM * 0.14), traffic.now)
+        lose_packages(controller, int(window / MAX_DATAGRAM * 0.14), traffic.now)
         traffic.now += 1.01 * PATH
     assert controller.window == window
 
@@ -281,7 +302,7 @@ def test_losses_of_a_tenth_without_queueing_delay_change_nothing(started: bool) 
         if started:
             one.end_start_phase()
     for _ in range(100):
-        controller.lost(int(0.1 * controller.window / MAX_DATAGRAM * 0.01 / PATH), traffic.now)
+        lose_packages(controller, int(0.1 * controller.window / MAX_DATAGRAM * 0.01 / PATH), traffic.now)
         traffic.confirm(PATH)
         undisturbed.confirm(PATH)
     assert controller.window == other.window > INITIAL
@@ -375,5 +396,5 @@ def test_after_the_first_queueing_delay_the_pace_is_a_quarter_above_the_window_p
 def test_a_fixed_window_is_as_large_as_receivers_take_whatever_happens() -> None:
     controller = FixedController()
     controller.confirmed(500, 1000, 10.0, 1.0)
-    controller.lost(100, 1.0)
+    controller.lost(100, 50_000, 1.0)
     assert (controller.window, controller.rate) == (CEILING, float("inf"))

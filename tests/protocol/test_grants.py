@@ -23,15 +23,19 @@ class Given:
     def __init__(self, window: float, rate: float) -> None:
         self.window = window
         self.rate = rate
+        self.losses: list[tuple[int, int]] = []
 
     def confirmed(self, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
         """Change nothing."""
 
-    def lost(self, count: int, now: float) -> None:
-        """Change nothing."""
+    def lost(self, count: int, size: int, now: float) -> None:
+        """Take a note."""
+        del now
+        self.losses.append((count, size))
 
-    def not_lost(self, count: int) -> None:
-        """Change nothing."""
+    def not_lost(self, count: int, size: int) -> None:
+        """Take a note."""
+        self.losses.append((-count, -size))
 
 
 def test_no_number_is_granted_beyond_the_window_above_the_oldest_unconfirmed() -> None:
@@ -165,3 +169,19 @@ def test_a_revived_peer_is_granted_room_above_what_was_given_up() -> None:
     (grant,) = resender.grants()
     assert (grant.life, grant.limit) == (2, 512)
     assert grant.budget == 3 * MAX_DATAGRAM + INITIAL - 3 * MAX_DATAGRAM, "what is under way counts"
+
+
+def test_the_controller_hears_how_many_bytes_were_lost_and_not_lost() -> None:
+    controller = Given(1e6, 1e6)
+    resender = Resender(controller=lambda: controller)
+    for first in range(0, 400, 4):
+        resender.sent(first, 4, size=96)
+        resender.now += 0.04
+        resender.confirmed(*range(first, first + 4))
+    resender.sent(400, 4, size=96)
+    resender.now += 0.04
+    resender.confirmed(401, 402, 403)
+    resender.run(resender.now + 0.01)
+    assert controller.losses == [(1, 100)]
+    resender.confirmed(400)
+    assert controller.losses == [(1, 100), (-1, -100)], "sooner than its second copy could be"

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packhorse.protocol import InPackage, OutPackage, Peers, Reliability
+from packhorse.protocol import Address, InPackage, OutPackage, Peers, Reliability
 from packhorse.protocol.header import HEADER_SIZE, ID_MASK, count_up, ids_of_run, pack_header, unwrap, unwrap_all
 from packhorse.protocol.messages import Grant, Received
 from packhorse.protocol.numbering import Numbering
@@ -20,9 +20,17 @@ from packhorse.protocol.runs import by_target
 from .helpers import UNORDERED, A, B, datagram
 
 LIMITS = st.integers(0, 40)
+
+
+def _package(
+    data: bytes, reliability: Reliability, peers: Peers, target: Address, lifetime: float | None
+) -> OutPackage:
+    return OutPackage(data, reliability, peers, target, lifetime if reliability else None)
+
+
 PACKAGES = st.lists(
     st.builds(
-        OutPackage,
+        _package,
         data=st.integers(1, 3).map(bytes),
         reliability=st.sampled_from(Reliability),
         peers=st.sampled_from(Peers),

@@ -178,6 +178,19 @@ def test_a_fast_stream_over_jitter_is_soon_known_to_be_reordered_and_not_lossy()
     assert pair.sender.redelivery.resent < 0.1 * 10_000
 
 
+@pytest.mark.parametrize(("size", "p99"), [(SIZES[0], 150), (SIZES[1], 250)], ids=["small", "large"])
+def test_a_fast_stream_loses_no_speed_to_losses_whatever_the_size_of_its_packages(size: int, p99: float) -> None:
+    pair = Pair(loss=0.2)
+    for number in range(8000):
+        data = number.to_bytes(4, "big") + bytes(size - 4)
+        package = OutPackage(data, UNORDERED, Peers.PLAYERS, pair.receiver.address)
+        pair.simulation.at(number / 2000, pair.sender.send, package)
+    pair.simulation.run(20.0)
+    latencies = sorted(pair.latencies(rate=2000.0))
+    assert len(latencies) == 8000
+    assert (latencies[4000] < 1000 * DELAY + 10, latencies[7920] < p99) == (True, True), latencies[::1000]
+
+
 def test_two_copies_at_once_spare_most_packages_the_round_trip() -> None:
     pair = Pair(loss=0.05)
     pair.stream(UNORDERED, 4000, eager=2)
