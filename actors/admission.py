@@ -9,10 +9,10 @@ The rules:
   is how long the mailbox may be, the *brim*;
 - nothing slips in once the sender was closed: then the brim is below an empty mailbox.
 
-All of this is decided under a lock, held for a moment only, since nothing under it waits. But taking a lock, and counting under it, would be most of what
-sending costs. So `PackageSender.send` takes a ticket without the lock, which is one step of the interpreter's, and puts the package while the lane has
-plenty of room (`PLENTY`: then it does not matter that others do so too). Behind that it looks at the brim, and at too much, or at a closed
-sender, takes the package back: what is no longer there was sent.
+All of this is decided under a lock, held for a moment only: nothing under it waits. But the lock, and the counting under it, would be most of what sending
+costs. So `PackageSender.send` takes a ticket without the lock, which is one step of the interpreter's, and puts the package if the lane has room to spare
+(`PLENTY`), so that it does not matter if other threads do the same. Then it looks at the brim: if there is too much in the mailbox, or the sender was closed
+meanwhile, it takes the package back. If it is not there any more, usender has it, and it is sent.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Admission:
             lane.back += 1
 
     def put_over_the_brim(self, lane: Lane, package: OutPackage, timeout: float | None) -> None:
-        """Take back a package that was put when there was no room, or behind the end, unless it is sent already; then as `send`."""
+        """Take a package back that was put when there was no room, or behind the end, and `send` it; unless it is sent already."""
         with self._lock:
             if len(self.mailbox) <= self.brim or not self.mailbox.take_back(package):
                 return
