@@ -79,6 +79,8 @@ ATTEMPT_BITS: Final = 4
 MAX_ATTEMPT: Final = (1 << ATTEMPT_BITS) - 1
 SLOT: Final = 0.25
 """Seconds for which the hint that senders choose stays the same: less than it takes to start a program."""
+MARK_SLOT: Final = 0.05
+"""Seconds for which the marks of stacks that are started stay the same: less than it takes to kill a program and start another one."""
 STRIDE: Final = 97
 """Slots between the marks of two stacks that a program starts at the same time."""
 SPREAD: Final = 0x9E3779B1
@@ -120,10 +122,10 @@ def make_identity(random: Callable[[], float], serial: int, now: float) -> int:
     """Return an identity for a stack that is started now, in a program that has had `serial` others before.
 
     All of it is random but for three bits of the serial, and the mark: that goes by the time and by the serial, so two lives of a peer have
-    different ones if the second begins within four minutes of the first.
+    different ones if the second begins within 50 s of the first.
     """
     bits = IDENTITY_BITS - 3
-    mark = int(now / SLOT) + serial * STRIDE & MARK
+    mark = int(now / MARK_SLOT) + serial * STRIDE & MARK
     return (serial & 7) << bits | int(random() * 2**32) << 32 & (1 << bits) - 1 | int(random() * 2**32) & ~MARK | mark
 
 
