@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
+    "CHOSEN",
     "NOBODY",
     "SPURNED",
     "VOUCHED",
@@ -287,8 +288,9 @@ class Acquaintance:
         self.hint = self.last = self._next_hint(now)
         return verdict
 
-    def takes(self, hint: int, datagram: bytes) -> bool:
-        """Tell whether a package with this hint, which is not 0, belongs to the present numbering."""
+    def takes(self, datagram: bytes) -> bool:
+        """Tell whether a package with a hint belongs to the present numbering."""
+        hint = datagram[0] & HINT_BITS
         return hint == self.hint or (self.takes_chosen and hint == self._chosen and self._is_expected(datagram))
 
     def refuses(self, hint: int, now: float) -> bool:

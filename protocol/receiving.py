@@ -26,8 +26,10 @@ import heapq
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
+from .early import Early
 from .header import CONTROL, HEADER_SIZE, ID_MASK, Reliability, count_up, unpack_header, unwrap
 from .identity import (
+    CHOSEN,
     HINT_BITS,
     NOBODY,
     SPURNED,
@@ -93,6 +95,7 @@ class Receiving:
         self._identity = identity
         self.turned_away = 0
         self._sources = Sources(max_peers)
+        self._early = Early()
 
     @property
     def kept(self) -> int:
@@ -231,11 +234,13 @@ class Receiving:
         hint = datagram[0] & HINT_BITS
         if not hint:
             self._plain(address, source, wire_id, time)
-        elif not source.who.takes(hint, datagram):
+        elif not source.who.takes(datagram):
             if source.who.refuses(hint, time):
                 self._refuse(address, hint)
             else:
                 self.strange += 1
+            if hint >= CHOSEN:
+                self._early.hold(address, datagram, time)
             return False
         return True
 
@@ -284,6 +289,8 @@ class Receiving:
             self.to_usender.append(Restarted(address, mark_of(identity)))
             self._note("peer:restarted", source=address, trigger="introduction")
         self._confirm(address, source.echo, (), time, urgent=not source.who.takes_chosen)
+        for early in self._early.take(address, time, source.who.takes):
+            self._package(address, early, time)
 
     def _refuse(self, address: Address, hint: int) -> None:
         """Leave alone what belongs to no numbering that is known, and tell its sender so, once per batch."""

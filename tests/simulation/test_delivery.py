@@ -5,54 +5,21 @@ Unless a test says otherwise: 200 packages a second, of 64 and 504 bytes in turn
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from packhorse import Address, ConfirmPolicy, OutPackage, Peers, Reliability, ResendPolicy
+from packhorse import Address, ConfirmPolicy, OutPackage, Peers, Reliability
 from packhorse.testing import Link, SimulatedPeer, Simulation
 
+from .pairs import DELAY, RATE, SIZES, Pair, latencies_of, packages_of, percentile
+
 UNORDERED, SEMI_ORDERED = Reliability.UNORDERED, Reliability.SEMI_ORDERED
-DELAY = 0.020
-RATE = 200
-SIZES = (64, 504)
 OVERHEAD = 28
 """Bytes of IP and UDP headers."""
 
 kinds = pytest.mark.parametrize("kind", [UNORDERED, SEMI_ORDERED], ids=["unordered", "semi-ordered"])
-
-
-class Pair:
-    """One peer that sends to another, and the links between them."""
-
-    def __init__(
-        self, seed: int = 1, *, confirm: ConfirmPolicy | None = None, identity: bool = True, **link: Any
-    ) -> None:
-        self.simulation = Simulation(seed, hop=0.0002)
-        self.sender = self.simulation.peer(("10.0.0.1", 1), identity=identity)
-        self.receiver = self.simulation.peer(
-            ("10.0.0.2", 2), confirm=confirm, resend=ResendPolicy.original() if confirm else None
-        )
-        link.setdefault("delay", DELAY)
-        self.links = [Link(seed=2 * seed + place, **link) for place in range(2)]
-        self.simulation.connect(self.sender, self.receiver, *self.links)
-
-    def stream(
-        self, kind: Reliability, count: int, *, rate: float = RATE, eager: int = 1, linger: float = 30.0
-    ) -> None:
-        """Send so many packages, evenly, and wait for the last ones."""
-        start = self.simulation.now
-        for package in _packages(kind, count, self.receiver.address, eager):
-            self.simulation.at(start, self.sender.send, package)
-            start += 1 / rate
-        self.simulation.run(start + linger)
-
-    def latencies(self, *, rate: float = RATE) -> list[float]:
-        """Return how long each package took, in milliseconds, in order of delivery."""
-        return _latencies(self.receiver, rate)
 
 
 @pytest.mark.parametrize("lateness", [0.05, 0.3])
@@ -69,24 +36,6 @@ def test_a_late_stack_delivers_what_is_lost() -> None:
     pair.sender.lateness = 0.1
     pair.stream(SEMI_ORDERED, 1000)
     assert [int.from_bytes(package.data[:4], "big") for package in pair.receiver.delivered] == list(range(1000))
-
-
-def _packages(kind: Reliability, count: int, target: Address, eager: int = 1) -> list[OutPackage]:
-    return [
-        OutPackage(number.to_bytes(4, "big") + bytes(SIZES[number % 2] - 4), kind, Peers.PLAYERS, target, eager=eager)
-        for number in range(count)
-    ]
-
-
-def _latencies(receiver: SimulatedPeer, rate: float) -> list[float]:
-    return [
-        1000 * (time - int.from_bytes(package.data[:4], "big") / rate)
-        for package, time in zip(receiver.delivered, receiver.delivered_at, strict=True)
-    ]
-
-
-def _percentile(values: list[float], percent: float) -> float:
-    return sorted(values)[int(len(values) * percent / 100)]
 
 
 # Latency.
@@ -109,59 +58,8 @@ def test_losses_cost_hardly_more_than_one_round_trip(loss: float, kind: Reliabil
     pair.stream(kind, count)
     latencies = pair.latencies()
     assert len(latencies) == count
-    assert _percentile(latencies, 50) <= median
-    assert _percentile(latencies, 99) <= p99
-
-
-def test_who_introduces_itself_over_a_bad_link_starts_as_well_as_who_does_not() -> None:
-    """The first introduction is lost, or overtaken, in most of these runs."""
-    medians, resent = {True: 0.0, False: 0.0}, {True: 0, False: 0}
-    for seed, identity in itertools.product(range(20), (True, False)):
-        pair = Pair(seed, identity=identity, loss=0.2, jitter=0.01, reorder=0.05)
-        pair.stream(UNORDERED, 500, rate=500.0, linger=5.0)
-        latencies = pair.latencies(rate=500.0)
-        assert len(latencies) == 500
-        medians[identity] += _percentile(latencies, 50)
-        resent[identity] += pair.sender.redelivery.resent
-    assert medians[True] < 1.15 * medians[False]
-    assert resent[True] < 1.15 * resent[False]
-
-
-def test_a_bad_link_gives_no_seed_a_bad_start() -> None:
-    """Where jitter reorders, what is lost and what was only overtaken look like an overflowing queue at first."""
-    for seed in range(20):
-        pair = Pair(seed, loss=0.2, jitter=0.01, reorder=0.05)
-        pair.stream(UNORDERED, 1000, rate=500.0, linger=5.0)
-        assert _percentile(pair.latencies(rate=500.0), 50) < 35
-
-
-@pytest.mark.parametrize("identity", [True, False])
-def test_a_path_as_long_as_the_first_timeout_is_not_taken_for_a_lossy_one(identity: bool) -> None:
-    for seed in range(10):
-        pair = Pair(seed, identity=identity, delay=0.15)
-        pair.stream(UNORDERED, 1000, rate=500.0, linger=10.0)
-        assert len(pair.receiver.delivered) == 1000
-        assert pair.sender.redelivery.lost == 0
-        assert pair.sender.redelivery.resent <= 5, "what was due before the first confirmation came"
-
-
-def test_a_lone_package_that_overtakes_its_introduction_waits_for_no_timeout() -> None:
-    for seed in range(50):
-        pair = Pair(seed, delay=0.002, jitter=0.001, reorder=0.05)
-        pair.stream(UNORDERED, 1, linger=5.0)
-        assert pair.latencies()[0] < 40
-
-
-def test_on_a_short_path_a_lost_introduction_costs_a_round_trip() -> None:
-    """Of the first packages of 200 senders, 10 lose their introduction; and another one its way back."""
-    late = 0
-    for seed in range(200):
-        pair = Pair(seed, delay=0.0005, loss=0.05)
-        for package in _packages(UNORDERED, 4, pair.receiver.address):
-            pair.simulation.at(0.0, pair.sender.send, package)
-        pair.simulation.run(5.0)
-        late += max(pair.receiver.delivered_at) > 0.1
-    assert late <= 6
+    assert percentile(latencies, 50) <= median
+    assert percentile(latencies, 99) <= p99
 
 
 def test_sending_again_costs_little_more_than_what_was_lost() -> None:
@@ -179,7 +77,7 @@ def test_a_fast_stream_over_jitter_is_soon_known_to_be_reordered_and_not_lossy()
 
 
 @pytest.mark.parametrize(("size", "p99"), [(SIZES[0], 150), (SIZES[1], 250)], ids=["small", "large"])
-def test_a_fast_stream_loses_no_speed_to_losses_whatever_the_size_of_its_packages(size: int, p99: float) -> None:
+def test_a_fast_stream_loses_no_speed_to_losses_whatever_the_size_of_itspackages_of(size: int, p99: float) -> None:
     pair = Pair(loss=0.2)
     for number in range(8000):
         data = number.to_bytes(4, "big") + bytes(size - 4)
@@ -196,7 +94,7 @@ def test_two_copies_at_once_spare_most_packages_the_round_trip() -> None:
     pair.stream(UNORDERED, 4000, eager=2)
     latencies = pair.latencies()
     assert len(latencies) == 4000
-    assert _percentile(latencies, 99) < 30
+    assert percentile(latencies, 99) < 30
 
 
 @kinds
@@ -206,8 +104,8 @@ def test_losses_in_bursts_are_recovered_as_well(kind: Reliability) -> None:
     pair.stream(kind, 4000)
     latencies = pair.latencies()
     assert len(latencies) == 4000
-    assert _percentile(latencies, 50) <= 20.6
-    assert _percentile(latencies, 99) < 150
+    assert percentile(latencies, 50) <= 20.6
+    assert percentile(latencies, 99) < 150
 
 
 # Endurance.
@@ -243,7 +141,7 @@ def test_service_resumes_within_a_second_and_a_half_after_a_blackout_of_ten(star
         for latency, time in zip(pair.latencies(), pair.receiver.delivered_at, strict=True)
         if time - latency / 1000 > start + 11.5
     ]
-    assert _percentile(after, 99) < 100, "what was sent then finds no queue any more"
+    assert percentile(after, 99) < 100, "what was sent then finds no queue any more"
 
 
 # Flow.
@@ -332,7 +230,7 @@ def test_a_bottleneck_before_an_original_is_used_and_shared_too() -> None:
 @kinds
 def test_a_flood_over_a_clean_link_arrives_whole_and_at_once(kind: Reliability) -> None:
     pair = Pair()
-    for package in _packages(kind, 20_000, pair.receiver.address):
+    for package in packages_of(kind, 20_000, pair.receiver.address):
         pair.sender.send(package)
     pair.simulation.settle(5.0)
     assert len(pair.receiver.delivered) == 20_000
@@ -353,7 +251,7 @@ def test_to_an_original_nothing_is_sent_again_without_cause(rate: int, kind: Rel
 
 def test_a_flood_to_an_original_arrives_and_nothing_is_sent_again_without_cause() -> None:
     pair = Pair(confirm=ConfirmPolicy.original())
-    for package in _packages(UNORDERED, 5000, pair.receiver.address):
+    for package in packages_of(UNORDERED, 5000, pair.receiver.address):
         pair.sender.send(package)
     pair.simulation.settle(30.0)
     assert len(pair.receiver.delivered) == 5000
@@ -364,7 +262,7 @@ def test_to_an_original_losses_are_recovered_too() -> None:
     pair = Pair(confirm=ConfirmPolicy.original(), loss=0.05)
     pair.stream(SEMI_ORDERED, 4000)
     assert len(pair.receiver.delivered) == 4000
-    assert _percentile(pair.latencies(), 99) < 400
+    assert percentile(pair.latencies(), 99) < 400
 
 
 # Isolation.
@@ -381,12 +279,12 @@ def _healthy_p99(*others: Callable[[], Link]) -> float:
         peer = simulation.peer((f"10.0.1.{number + 1}", 1))
         peers.append(peer)
         simulation.connect(sender, peer, there, Link(delay=DELAY, loss=0.02, seed=100 + number))
-        for place, package in enumerate(_packages(SEMI_ORDERED, count, peer.address)):
+        for place, package in enumerate(packages_of(SEMI_ORDERED, count, peer.address)):
             simulation.at(place / rate, sender.send, package)
     simulation.run(count / rate + 5.0)
-    latencies = [latency for peer in peers[:8] for latency in _latencies(peer, rate)]
+    latencies = [latency for peer in peers[:8] for latency in latencies_of(peer, rate)]
     assert len(latencies) == 8 * count
-    return _percentile(latencies, 99)
+    return percentile(latencies, 99)
 
 
 def test_a_dead_and_a_slow_peer_do_not_slow_down_eight_healthy_ones() -> None:
