@@ -79,7 +79,7 @@ FORMER: Final = 4
 ATTEMPT_BITS: Final = 4
 MAX_ATTEMPT: Final = (1 << ATTEMPT_BITS) - 1
 SLOT: Final = 0.25
-"""Seconds for which the hint that senders choose stays the same: less than it takes to start a program."""
+"""Seconds for which the hint that senders choose stays the same."""
 MARK_SLOT: Final = 0.05
 """Seconds for which the marks of stacks that are started stay the same: less than it takes to kill a program and start another one."""
 STRIDE: Final = 97

@@ -13,7 +13,7 @@ The rules (protocol/README.md has them in full):
 - a source with nothing kept is forgotten after `MEMORY` of silence and a `MARGIN` on top. Senders forget after
   `MEMORY` and then start at 0, so within the margin what would be a duplicate or refused begins a new numbering;
 - packages belong to a numbering that was introduced, which their hint tells (see `identity`): one with a hint that nobody knows is not
-  taken. A new introduction begins a new numbering; by another life than the one before it is a restart, which is told;
+  taken, but may be held until its introduction comes (see `early`). A new introduction begins a new numbering; by another life than the one before it is a restart, which is told;
 - of a source without hints, a duplicate that first came over `TOO_OLD` ago is the first package after a restart;
 - how many sources are known at a time, and who makes room for a stranger, says `sources`. Who is turned away is not delivered, not confirmed,
   not remembered;
