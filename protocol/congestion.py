@@ -2,7 +2,7 @@
 
 The rules of `DelayController`:
 
-- the window is counted in bytes and never falls below 16 datagrams;
+- the window is counted in bytes and never falls below 16 datagrams of the size that was usual lately;
 - *queueing delay* is what the smoothed round trip takes beyond its smallest value of the last 30 seconds; both are smoothed, so
   jitter is not taken for a queue. Up to 10 ms, or a quarter of the smallest round trip, it is noise;
 - if it is more for a whole round trip the window shrinks to 70 %, at most once in two round trips: that empties the queue, so that
@@ -19,7 +19,7 @@ The rules of `DelayController`:
 - losses count for that only while the window is used, not before a round trip was measured, and not in the round trip after a silence of
   another: then the path was down, or a confirmation was lost, and neither was a queue;
 - jitter has packages judged lost that were only overtaken. When that is known they are taken back, and a look that is left without a reason ends at once;
-- it grows only while it is used: after the start phase by three datagrams per round trip, the same for everyone, so that shares
+- it grows only while it is used: after the start phase by three such datagrams per round trip, the same for everyone, so that shares
   become equal; by one while 15 % are lost, and never by more than an eighth.
 
 `Room` turns that into grants: absolute, given when half of the last one is used, and no more at a time than `BURST`, or a quarter
@@ -37,9 +37,14 @@ from .header import MAX_DATAGRAM
 
 __all__ = ["BURST", "FLOOR", "INITIAL", "Controller", "DelayController", "FixedController", "Room"]
 
-FLOOR: Final = 16 * MAX_DATAGRAM
-DRAINED: Final = 8 * MAX_DATAGRAM
-"""The window while a queue is drained: half of the floor, or the floors of many stacks would keep it full."""
+FLOOR: Final = 16
+"""Datagrams, of their usual size: queues are limited by number more often than by bytes."""
+DRAINED: Final = 8
+"""The same while a queue is drained: half of the floor, or the floors of many stacks would keep it full."""
+LEAST_UNIT: Final = 64
+"""Bytes that the usual size is at least, so that a drained window has room for one of the largest."""
+UNIT_MEMORY: Final = 8
+"""Confirmations that the usual size is averaged over."""
 BURST: Final = 16 * MAX_DATAGRAM
 """Bytes that may be sent at once, unless the window is small."""
 BURST_SHARE: Final = 0.25
@@ -58,9 +63,9 @@ PACE: Final = 1.25
 STARTING_PACE: Final = 1.5
 STARTING_GROWTH: Final = 0.5
 """Share of what is confirmed by which the window grows in the start phase."""
-GROWTH: Final = 3 * MAX_DATAGRAM
-"""Bytes by which a window that is used grows per round trip later."""
-LOSSY_GROWTH: Final = MAX_DATAGRAM
+GROWTH: Final = 3
+"""Datagrams of the usual size by which a window that is used grows per round trip later."""
+LOSSY_GROWTH: Final = 1
 """The same while more is lost than `LOSS_TO_LOOK`."""
 GROWTH_SHARE: Final = 1 / 8
 """Share of a small window that it is at most, so that many small ones do not fill a queue within a round trip."""
@@ -100,8 +105,8 @@ class Controller(Protocol):
         """Bytes per second at which new packages may be sent."""
         ...
 
-    def confirmed(self, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
-        """Note that `size` bytes were confirmed; `in_flight` were under way before, `round_trip` is a sample or None."""
+    def confirmed(self, count: int, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
+        """Note that so many packages, with `size` bytes in all, were confirmed; `in_flight` bytes were under way before, `round_trip` is a sample or None."""
         ...
 
     def lost(self, count: int, size: int, now: float) -> None:
@@ -131,6 +136,7 @@ class DelayController:
         "_smallest",
         "_smoothed",
         "_starting",
+        "_unit",
         "_used",
         "window",
     )
@@ -152,6 +158,8 @@ class DelayController:
         self._look_at = _NEVER
         self._lossy_until = _NEVER
         self._used = False
+        self._unit = MAX_DATAGRAM
+        """The usual size of a datagram."""
         self._heard_at = self._outage_ended = _NEVER
 
     @property
@@ -161,8 +169,10 @@ class DelayController:
             return inf
         return self.window * (STARTING_PACE if self._starting else PACE) / self._smoothed
 
-    def confirmed(self, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
+    def confirmed(self, count: int, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
         """Grow or shrink the window."""
+        if count:
+            self._unit += (max(LEAST_UNIT, size // count) - self._unit) // UNIT_MEMORY
         if now - self._heard_at > self._smoothed:
             self._outage_ended = now
         self._heard_at = now
@@ -181,7 +191,7 @@ class DelayController:
         if self._starting:
             return STARTING_GROWTH * (1 - self._delay)
         growth = LOSSY_GROWTH if now < self._lossy_until else GROWTH
-        return min(growth / self.window, GROWTH_SHARE)
+        return min(growth * self._unit / self.window, GROWTH_SHARE)
 
     def lost(self, count: int, size: int, now: float) -> None:
         """Drain the queue if so much was lost within a round trip that there may be one, or must be."""
@@ -226,15 +236,15 @@ class DelayController:
             self._begin_draining(self.window / 2)
         elif now - self._delayed_since >= self._smoothed and now - self._shrunk_at >= 2 * self._smoothed:
             self._shrunk_at = now
-            self.window = max(float(FLOOR), self.window * SHRINK)
+            self.window = max(float(FLOOR * self._unit), self.window * SHRINK)
 
     def _begin_draining(self, resume_with: float, loss: float = 0.0) -> None:
         self._draining = _Drain(self._smoothed, loss, self.window * SHRINK, resume_with)
-        self.window = float(DRAINED)
+        self.window = float(DRAINED * self._unit)
 
     def _drain(self, drain: _Drain, size: int, in_flight: int, now: float) -> None:
         """Hold the window at the floor until a round trip began and ended with an empty queue."""
-        if in_flight > DRAINED:
+        if in_flight > DRAINED * self._unit:
             return
         if drain.empty_since > now:
             drain.empty_since = now
@@ -252,7 +262,7 @@ class DelayController:
             drain.resume_with = min(drain.resume_with, drain.shrunk)
         else:
             self._look_at = now + LOOK_AFTER * self._smoothed
-        self.window = max(float(FLOOR), drain.resume_with)
+        self.window = max(float(FLOOR * self._unit), drain.resume_with)
 
     def _sample(self, round_trip: float, now: float) -> None:
         self._smoothed += (round_trip - self._smoothed) / SMOOTHING if self._smoothed else round_trip
@@ -291,7 +301,7 @@ class FixedController:
     window = float(CEILING)
     rate = inf
 
-    def confirmed(self, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
+    def confirmed(self, count: int, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
         """Change nothing."""
 
     def lost(self, count: int, size: int, now: float) -> None:
@@ -339,9 +349,9 @@ class Room:
         """
         self.opens_at = inf
         rate = self.controller.rate
-        quantum = max(min(BURST, self.controller.window * BURST_SHARE), rate * QUANTUM)
+        quantum = max(min(BURST, self.controller.window * BURST_SHARE), rate * QUANTUM, MAX_DATAGRAM)
         limit = oldest + self._window
-        if self.budget - self.total >= quantum / 2:
+        if self.budget - self.total >= max(quantum / 2, MAX_DATAGRAM):
             if self.limit - following > self._window // 2:
                 return False
             if limit - self.limit < STEP and following - oldest > self._window // 2 + STEP:

@@ -200,7 +200,7 @@ class Redelivery(GivingUp):
         if count := recovery.not_lost - not_lost:
             peer.room.controller.not_lost(count, count * in_flight // before)
         if news:
-            peer.room.controller.confirmed(news, in_flight, round_trip, now)
+            peer.room.controller.confirmed(before - len(unconfirmed), news, in_flight, round_trip, now)
         if self.notes is not None and fresh:
             self.notes += noted(confirmed.source, fresh, round_trip, recovery.round_trip)
             if peer.room.controller.window != window:

@@ -7,10 +7,9 @@ import random
 
 import pytest
 
+from packhorse.protocol import congestion
 from packhorse.protocol.congestion import (
     CEILING,
-    DRAINED,
-    FLOOR,
     GROWTH,
     INITIAL,
     NOISE,
@@ -22,6 +21,7 @@ from packhorse.protocol.congestion import (
 from packhorse.protocol.header import MAX_DATAGRAM
 
 PATH = 0.040
+FLOOR, DRAINED = congestion.FLOOR * MAX_DATAGRAM, congestion.DRAINED * MAX_DATAGRAM
 QUEUED = PATH + 1.2 * SMOOTHING * NOISE
 """A round trip so long that its first sample brings the average beyond noise."""
 
@@ -38,7 +38,7 @@ class Traffic:
         for _ in range(times):
             self.now += 0.01
             in_flight = int(self.controller.window * used)
-            self.controller.confirmed(MAX_DATAGRAM, in_flight, round_trip, self.now)
+            self.controller.confirmed(1, MAX_DATAGRAM, in_flight, round_trip, self.now)
 
     def end_start_phase(self, *, times: int = 64) -> float:
         """Grow the window, meet a queue for a moment and let it empty; return the window there was before."""
@@ -84,7 +84,7 @@ def test_the_start_phase_ends_with_8_datagrams_until_the_queue_has_emptied_and_t
     window = controller.window
     for _ in range(50):
         traffic.now += 0.01
-        controller.confirmed(MAX_DATAGRAM, 4 * FLOOR, QUEUED, traffic.now)
+        controller.confirmed(1, MAX_DATAGRAM, 4 * FLOOR, QUEUED, traffic.now)
         assert controller.window == DRAINED, "the queue is not empty yet"
     traffic.confirm(PATH, times=5)
     assert controller.window == DRAINED, "no round trip has passed"
@@ -189,6 +189,17 @@ def test_small_packages_count_for_no_more_than_their_bytes(started: bool) -> Non
     assert controller.window == window
     controller.lost(1, round(window / 50), traffic.now)
     assert controller.window == DRAINED
+
+
+@pytest.mark.parametrize(("size", "unit"), [(68, 68), (5, 64)])
+def test_floors_go_by_the_size_that_is_usual(
+    controller: DelayController, traffic: Traffic, size: int, unit: int
+) -> None:
+    traffic.confirm(PATH)
+    for _ in range(80):
+        controller.confirmed(2, 2 * size, 0, PATH, traffic.now)
+    controller.confirmed(2, 2 * size, 0, QUEUED, traffic.now)
+    assert controller.window == congestion.DRAINED * unit >= MAX_DATAGRAM
 
 
 def test_before_a_round_trip_is_known_losses_count_for_nothing(controller: DelayController, traffic: Traffic) -> None:
@@ -320,8 +331,8 @@ def test_after_the_start_phase_it_grows_by_three_datagrams_per_round_trip_whatev
     assert traffic.end_start_phase(times=confirmed) == INITIAL + confirmed * MAX_DATAGRAM / 2
     window = controller.window
     traffic.confirm(PATH, times=round(window / MAX_DATAGRAM))
-    assert GROWTH == 3 * MAX_DATAGRAM
-    assert controller.window - window == pytest.approx(GROWTH, rel=0.1)
+    assert GROWTH == 3
+    assert controller.window - window == pytest.approx(GROWTH * MAX_DATAGRAM, rel=0.1)
 
 
 def test_a_small_window_grows_by_an_eighth_per_round_trip(controller: DelayController, traffic: Traffic) -> None:
@@ -366,7 +377,7 @@ def test_a_full_queue_shrinks_the_window_through_jitter_of_20_ms(
         queue = min(1.0, max(0.0, controller.window - carries) / holds) * 0.027
         traffic.now += 0.0004
         round_trip = PATH + queue + rng.uniform(0.0, 0.01) + rng.uniform(0.0, 0.01)
-        controller.confirmed(MAX_DATAGRAM, int(controller.window), round_trip, traffic.now)
+        controller.confirmed(1, MAX_DATAGRAM, int(controller.window), round_trip, traffic.now)
         if number > 1000:
             largest = max(largest, controller.window)
     assert FLOOR < largest < carries + holds
@@ -395,6 +406,6 @@ def test_after_the_first_queueing_delay_the_pace_is_a_quarter_above_the_window_p
 
 def test_a_fixed_window_is_as_large_as_receivers_take_whatever_happens() -> None:
     controller = FixedController()
-    controller.confirmed(500, 1000, 10.0, 1.0)
+    controller.confirmed(1, 500, 1000, 10.0, 1.0)
     controller.lost(100, 50_000, 1.0)
     assert (controller.window, controller.rate) == (CEILING, float("inf"))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from packhorse.protocol.congestion import BURST, FLOOR, INITIAL, Controller, DelayController, FixedController
+from packhorse.protocol.congestion import BURST, FLOOR, INITIAL, Controller, DelayController, FixedController, Room
 from packhorse.protocol.header import MAX_DATAGRAM
 from packhorse.protocol.messages import Grant
 
@@ -25,7 +27,7 @@ class Given:
         self.rate = rate
         self.losses: list[tuple[int, int]] = []
 
-    def confirmed(self, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
+    def confirmed(self, count: int, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
         """Change nothing."""
 
     def lost(self, count: int, size: int, now: float) -> None:
@@ -88,6 +90,21 @@ def test_whenever_all_bytes_are_used_and_everything_is_confirmed_there_is_a_gran
             limit, budget = grant.limit, grant.budget
 
 
+@given(st.integers(MAX_DATAGRAM, 20_000), st.lists(st.sampled_from([5, 68, MAX_DATAGRAM]), max_size=60))
+def test_with_nothing_under_way_there_is_room_for_the_largest_package(window: int, sizes: list[int]) -> None:
+    """Whatever sizes came before: what has only room for small ones would be stuck for ever."""
+    room = Room(1024, Given(window, window / 0.04))
+    room.close(0, 0)
+    for number, size in enumerate(sizes):
+        if room.total + size <= room.budget:
+            room.total += size
+        else:
+            room.more(number, number, 0, number / 1000)
+    room.more(len(sizes), len(sizes), 0, 10.0)
+    assert room.budget - room.total >= MAX_DATAGRAM
+    assert room.limit > len(sizes)
+
+
 def test_bytes_are_granted_up_to_the_controllers_window_and_counted_from_the_beginning() -> None:
     resender = Resender(controller=lambda: Given(window=20_000, rate=1e12))
     resender.sent(0, 20, size=FULL)
@@ -104,7 +121,7 @@ def test_a_grant_is_never_taken_back_when_the_window_shrinks() -> None:
     controller = Given(window=INITIAL, rate=1e12)
     resender = Resender(controller=lambda: controller)
     resender.sent(0, 20, size=FULL)
-    controller.window = FLOOR
+    controller.window = FLOOR * MAX_DATAGRAM
     resender.confirmed(0)
     resender.run(START + 0.1)
     assert all(grant.budget >= INITIAL for grant in resender.grants())

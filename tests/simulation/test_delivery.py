@@ -160,9 +160,12 @@ class Bottleneck:
         apart: float = 0.0,
         loss: float = 0.0,
         confirm: ConfirmPolicy | None = None,
+        size: int = 504,
+        bandwidth: float = BANDWIDTH,
     ) -> None:
+        self.size = size
         self.simulation = Simulation(seed)
-        self.link = Link(delay=DELAY, bandwidth=self.BANDWIDTH, queue=64, loss=loss, seed=seed)
+        self.link = Link(delay=DELAY, bandwidth=bandwidth, queue=64, loss=loss, seed=seed)
         self.receiver = self.simulation.peer(("10.0.1.1", 1), confirm=confirm)
         self.senders: list[SimulatedPeer] = []
         for number in range(senders):
@@ -173,7 +176,7 @@ class Bottleneck:
 
     def _feed(self, sender: SimulatedPeer) -> None:
         for _ in range(max(0, 256 - sender.numbering.waiting)):
-            sender.send(OutPackage(bytes(504), UNORDERED, Peers.PLAYERS, self.receiver.address))
+            sender.send(OutPackage(bytes(self.size), UNORDERED, Peers.PLAYERS, self.receiver.address))
         self.simulation.at(self.simulation.now + 0.02, self._feed, sender)
 
     def run(self, until: float, *, after: float) -> Counter[Address]:
@@ -206,6 +209,14 @@ def test_a_bottleneck_is_used_almost_fully_almost_without_loss() -> None:
 @pytest.mark.parametrize(("seed", "apart"), [(1, 0.0), (2, 0.0), (3, 0.005), (4, 0.02), (5, 0.1), (6, 1.0)])
 def test_two_share_a_bottleneck_equally_and_almost_without_loss(seed: int, apart: float) -> None:
     _check_use(Bottleneck(2, seed=seed, apart=apart), loss=0.01, share=0.6)
+
+
+def test_two_that_send_small_packages_lose_little_at_a_bottleneck_too() -> None:
+    """A window of 16 large packages would be four times what the path and its queue hold."""
+    bottleneck = Bottleneck(2, size=60, bandwidth=1e6)
+    arrived = bottleneck.run(15.0, after=5.0)
+    assert 8 * (64 + OVERHEAD) * arrived.total() / 10.0 / 1e6 > 0.9
+    assert bottleneck.loss < 0.2
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
