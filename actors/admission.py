@@ -40,7 +40,7 @@ __all__ = ["MAX_WAITING", "MAX_WAITING_BYTES", "MAX_WAITING_IN_ALL", "PLENTY", "
 
 MAX_WAITING: Final = 1024
 PLENTY: Final = MAX_WAITING - 16
-"""Tickets up to which nobody needs the lock: so many threads may be about to give one back, and the limit still holds."""
+"""Tickets up to which nobody needs the lock. While as many threads as are missing to the limit give one back, the limit still holds."""
 ROOMY: Final = MAX_WAITING // 2
 """Packages of a target that still wait when those who wait for room are woken in any case."""
 SPARING: Final = 0.002

@@ -213,6 +213,7 @@ def assemble(
         supervisor: Desk, refs: Mapping[str, StableRef], carry: Callable[[OutPackage], OutPackage] | None
     ) -> StackCore:
         return StackCore(
+            address=transport.address,
             supervisor=supervisor,
             nodes=refs,
             admission=admission,

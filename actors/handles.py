@@ -47,6 +47,7 @@ LINGER: Final = 5.0
 class StackCore:
     """What the handles of one stack share with its supervisor. All of it is thread-safe."""
 
+    address: Address
     supervisor: Desk
     nodes: Mapping[str, StableRef]
     admission: Admission
@@ -66,6 +67,9 @@ class _Handle:
         self._node = node
         self._lifeline = lifeline
 
+    def __repr__(self) -> str:
+        return f"<packhorse.{type(self).__name__} of {host_port(self._core.address)}>"
+
     @property
     def proxy(self) -> ActorProxy[Node[Any]]:
         """A Pykka proxy of the node behind this handle; it stays valid when the node is restarted.
@@ -76,6 +80,8 @@ class _Handle:
         return self._core.nodes[self._node].proxy()
 
 
+_NAMED: Final = 3
+"""Targets that a message names at most."""
 _NO_PACKAGE: Final = "an OutPackage can be sent, not {}"
 
 
@@ -150,9 +156,10 @@ class PackageSender(_Handle):
             self._admission.flush().get(timeout)
         except Timeout:
             counts = self._core.unsettled()
-            most = ", ".join(f"{count} for {host_port(target)}" for target, count in counts.most_common(3) if count)
+            worst = counts.most_common(_NAMED)
+            most = ", ".join(f"{count} for {host_port(target)}" for target, count in worst if count)
             left = f"{counts.total()} packages are not: {most}" if most else "what was sent last is still in the stack"
-            more = ", ..." if len(+counts) > 3 else ""  # noqa: PLR2004 - as many as are named
+            more = ", ..." if len(+counts) > _NAMED else ""
             raise Timeout(f"not everything was confirmed within {timeout} seconds; {left}{more}") from None
 
     def close(self) -> None:

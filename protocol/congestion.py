@@ -23,7 +23,8 @@ The rules of `DelayController`:
   become equal; by one while 15 % are lost, and never by more than an eighth.
 
 `Room` turns that into grants: absolute, given when half of the last one is used, and no more at a time than `BURST`, or a quarter
-of a small window, or, at a high rate, what may be sent in a millisecond. The next waits for as long as the last takes at the
+of a small window, or, at a high rate, what may be sent in a millisecond; but there is always room for one of the largest packages, whatever is left
+of the last grant: with less they would wait for ever. The next waits for as long as the last takes at the
 controller's rate.
 """
 

@@ -260,6 +260,7 @@ class Numbering:
                 self.failures.append(PeerFailed(known, FailureReason.POISONED, packages))
         if address is None:
             self._expiries = Ageing()
+        self.waiting = sum(target.waits for target in self._targets.values())
         self._pass_flushes()
 
     def _pass_flushes(self) -> None:

@@ -195,10 +195,10 @@ class Redelivery(GivingUp):
         before = len(unconfirmed)
         fresh = [] if self.notes is None else [number for number in numbers if number in unconfirmed]
         window = peer.room.controller.window
-        not_lost = recovery.not_lost
+        not_lost, mean_size = recovery.not_lost, recovery.mean_size
         news, round_trip = recovery.confirmed(numbers, now)
         if count := recovery.not_lost - not_lost:
-            peer.room.controller.not_lost(count, count * in_flight // before)
+            peer.room.controller.not_lost(count, count * mean_size)
         if news:
             peer.room.controller.confirmed(before - len(unconfirmed), news, in_flight, round_trip, now)
         if self.notes is not None and fresh:
@@ -317,9 +317,9 @@ class Redelivery(GivingUp):
             if self._policy.exhausted(copies.copies - 1, now - copies.first_sent):
                 self._fail(target, peer, FailureReason.UNCONFIRMED)
                 return
-        if recovery.lost > lost:
-            self.lost += recovery.lost - lost
-            peer.room.controller.lost(recovery.lost - lost, recovery.size_of(recovery.lost - lost), now)
+        if count := recovery.lost - lost:
+            self.lost += count
+            peer.room.controller.lost(count, count * recovery.mean_size, now)
         self._send_again(target, peer, numbers, now, recovery.triggers)
 
     def _set_timer(self, target: Address, peer: Peer) -> None:

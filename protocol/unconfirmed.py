@@ -190,9 +190,10 @@ class Recovery:
             copies = self._copies[number] = Copies(run.time, run.time, serial, run.time, serial, serial)
         return copies
 
-    def size_of(self, count: int) -> int:
-        """Return how many bytes so many unconfirmed packages have, if all have the same size."""
-        return count * self.in_flight // max(1, len(self.unconfirmed))
+    @property
+    def mean_size(self) -> int:
+        """Bytes of an unconfirmed package on the average; 0 if there is none."""
+        return self.in_flight // max(1, len(self.unconfirmed))
 
     @property
     def oldest_sent(self) -> float:

@@ -95,7 +95,7 @@ class Stack:
         self.sender = PackageSender(core, "usender", lifeline)
         self.receiver = PackageReceiver(core, "ureceiver", lifeline)
         self.errors = ConnErrorReceiver(core, "resender", lifeline)
-        self.address: Address = supervisor.proxy().address.get()
+        self.address: Address = core.address
 
     def send(
         self,

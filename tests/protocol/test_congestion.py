@@ -100,6 +100,17 @@ def test_delay_that_is_still_noise_slows_the_start_phase(controller: DelayContro
     assert controller.window - before == pytest.approx(0.2 * 0.5 * MAX_DATAGRAM, rel=0.01)
 
 
+def in_use(*, started: bool) -> tuple[DelayController, Traffic]:
+    """Return a controller whose window is used, in the start phase or after it."""
+    controller = DelayController()
+    traffic = Traffic(controller)
+    traffic.confirm(PATH, times=64)
+    if started:
+        traffic.end_start_phase()
+        traffic.confirm(PATH)
+    return controller, traffic
+
+
 def lose_packages(controller: DelayController, count: int, now: float) -> None:
     """Lose so many of the largest packages."""
     controller.lost(count, count * MAX_DATAGRAM, now)
@@ -130,12 +141,7 @@ def test_the_start_phase_ends_too_when_a_third_of_the_window_is_lost_within_a_ro
 def test_when_a_fifth_is_lost_it_looks_whether_there_is_a_queue(
     round_trip: float, still_lost: float, left: float, started: bool
 ) -> None:
-    controller = DelayController()
-    traffic = Traffic(controller)
-    traffic.confirm(PATH, times=64)
-    if started:
-        traffic.end_start_phase()
-        traffic.confirm(PATH)
+    controller, traffic = in_use(started=started)
     window = controller.window
     lose(controller, 0.2, traffic.now)
     assert controller.window == DRAINED
@@ -178,12 +184,7 @@ def test_a_queue_that_has_emptied_is_not_taken_back(controller: DelayController,
 @pytest.mark.parametrize("started", [False, True], ids=["in the start phase", "after it"])
 def test_small_packages_count_for_no_more_than_their_bytes(started: bool) -> None:
     """A seventh of the window is lost; were they large it would be all of it."""
-    controller = DelayController()
-    traffic = Traffic(controller)
-    traffic.confirm(PATH, times=64)
-    if started:
-        traffic.end_start_phase()
-        traffic.confirm(PATH)
+    controller, traffic = in_use(started=started)
     window = controller.window
     controller.lost(round(window / MAX_DATAGRAM), round(window / 7), traffic.now)
     assert controller.window == window

@@ -47,6 +47,16 @@ def test_a_renewed_target_reports_its_backlog_and_goes_on_counting(address: tupl
     assert numbers(numbering) == [3]
 
 
+def test_renewing_counts_anew_what_waits() -> None:
+    """A wrong count would keep usender from ending for ever."""
+    numbering = Numbering(window=1)
+    for target in (A, A, B, B, B):
+        numbering.send(package(target=target), 0.0)
+    numbering.waiting = 99
+    numbering.renew(A, 1.0)
+    assert numbering.waiting == 2
+
+
 def test_renewing_one_target_leaves_the_others_alone() -> None:
     numbering = Numbering(window=1)
     for target in (A, B):

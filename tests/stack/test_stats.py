@@ -145,3 +145,12 @@ def test_a_flush_that_takes_too_long_says_what_is_unconfirmed() -> None:
     stack.supervisor.proxy().close(0.0).get()
     clock.advance(0.0)
     stack.close(0)
+
+
+def test_a_stack_and_its_handles_show_their_address(start: Start) -> None:
+    stack = start()
+    at = f"127.0.0.1:{stack.address[1]}"
+    assert repr(stack) == f"<packhorse.Stack {at}>"
+    assert [repr(handle) for handle in stack] == [
+        f"<packhorse.{name} of {at}>" for name in ("PackageSender", "PackageReceiver", "ConnErrorReceiver")
+    ]

@@ -263,9 +263,8 @@ class SimulatedPeer:
         self._start()
 
     def _start(self) -> None:
-        simulation, window = self.simulation, self._window
-        random, serial = simulation.identities.random, len(self.restarted_at)
-        identity = make_identity(random, serial, simulation.now) if self.identity else None
+        simulation, window, serial = self.simulation, self._window, len(self.restarted_at)
+        identity = make_identity(simulation.identities.random, serial, simulation.now) if self.identity else None
         self.numbering = numbering = Numbering(window=window, identity=identity)
         self.redelivery = redelivery = Redelivery(
             self._resend,
