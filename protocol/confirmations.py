@@ -11,8 +11,8 @@ The rules (protocol/README.md has them in full):
 - at most `max_peers` wait, and as many are remembered; with one more the oldest is confirmed at once, or no longer remembered;
 - ids of different numberings of a source, which their *echo* tells, never share a datagram (see `identity`). An introduction is
   acknowledged by an echo alone if no ids come along;
-- a control datagram holds 168 ids, one less with an echo. More are cut from the newest end, so that the newest datagram goes first, as in
-  the original.
+- a control datagram holds 168 ids, one less with an echo. Of more the oldest go first, since what is confirmed in order costs a sender the
+  least; the original cuts from the newest end and sends that first (`ConfirmPolicy.newest_first`).
 """
 
 from __future__ import annotations
@@ -134,7 +134,9 @@ class Confirmations:
         most = MAX_CONFIRMED - 1 if echo else MAX_CONFIRMED
         pieces = [ids]
         if len(ids) > most:
-            pieces = [ids[max(0, end - most) : end] for end in range(len(ids), 0, -most)]
+            pieces = [ids[start : start + most] for start in range(0, len(ids), most)]
+            if self._policy.newest_first:
+                pieces = [ids[max(0, end - most) : end] for end in range(len(ids), 0, -most)]
         if self._policy.repeat and ids:
             pieces[-1] = pieces[-1] + self._repeat(source, echo, ids, most - len(pieces[-1]), now)
         self.to_dsender.append(Datagrams(source, [pack_confirmation(piece, echo) for piece in pieces]))

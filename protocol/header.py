@@ -182,7 +182,7 @@ def unwrap(wire_id: int, near: int) -> int:
 def unwrap_all(wire_ids: Sequence[int], near: int) -> Sequence[int]:
     """Return the numbers closest to `near` of several ids; see `unwrap`."""
     turns, low = near & ~ID_MASK, near & ID_MASK
-    if wire_ids and low - HALF_CIRCLE <= min(wire_ids) and max(wire_ids) < low + HALF_CIRCLE:
-        # None of them lies across the point where ids begin anew.
+    if wire_ids and (max(wire_ids) < low + HALF_CIRCLE if low < HALF_CIRCLE else low - HALF_CIRCLE <= min(wire_ids)):
+        # None of them lies across the point where ids begin anew; at the other end of the circle they cannot.
         return wire_ids if not turns else [turns + wire_id for wire_id in wire_ids]
     return [unwrap(wire_id, near) for wire_id in wire_ids]

@@ -78,7 +78,7 @@ class Peer:
     def give_up(self, target: Address) -> tuple[list[int], list[OutPackage]]:
         """Fail the peer; return numbers and packages of what was not reported yet, in order, and count it as reported."""
         self.phase = Phase.FAILED
-        known, reported = self.recovery.unconfirmed | self.recovery.held, self.recovery.reported
+        known, reported = {**self.recovery.unconfirmed, **self.recovery.held}, self.recovery.reported
         numbers = [number for number in sorted(known) if number not in reported]
         packages: list[OutPackage] = []
         for number in numbers:

@@ -96,6 +96,7 @@ class ConfirmPolicy:
         count: as many ids as this are confirmed without waiting any longer.
         urgent: confirm at once what came doubled or out of order, because its sender may be about to send again.
         repeat: for so many seconds ids are confirmed again in spare room, in case a confirmation is lost; 0 for never.
+        newest_first: of more ids than a datagram holds, the newest go in the first one; else the oldest do, for which a sender waits.
 
     Raises:
         ValueError: `delay` is not from 0 to 0.1, `count` is less than 1, or `repeat` is negative.
@@ -105,6 +106,7 @@ class ConfirmPolicy:
     count: int = 32
     urgent: bool = True
     repeat: float = 1.0
+    newest_first: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.delay <= 0.1:  # noqa: PLR2004 - the wire's limit, named in the message
@@ -116,5 +118,5 @@ class ConfirmPolicy:
 
     @staticmethod
     def original() -> ConfirmPolicy:
-        """Return the habit of the protocol's original: everything 100 ms after the oldest."""
-        return ConfirmPolicy(delay=0.1, count=1 << 62, urgent=False, repeat=0.0)
+        """Return the habit of the protocol's original: everything 100 ms after the oldest, the newest first."""
+        return ConfirmPolicy(delay=0.1, count=1 << 62, urgent=False, repeat=0.0, newest_first=True)

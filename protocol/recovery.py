@@ -110,6 +110,7 @@ class MeasuredRecovery(Recovery):
         """Take the confirmation of these numbers; see `Recovery.confirmed`."""
         first = numbers[0] if numbers else None
         measured = self._sent_at(first)
+        before = len(self.unconfirmed)
         news, once, again = self._take(numbers)
         sample = None
         if measured is not None and news:
@@ -119,7 +120,9 @@ class MeasuredRecovery(Recovery):
             if self._backoff:
                 self._backoff, self._resumed = 0, now
             # Nothing stays the very same nothing, which idle peers share.
-            self.loss_rate = self.loss_rate and self.loss_rate * (1 - 1 / LOSS_MEMORY) ** (len(once) + len(again))
+            self.loss_rate = self.loss_rate and self.loss_rate * (1 - 1 / LOSS_MEMORY) ** (
+                before - len(self.unconfirmed)
+            )
         certain, doubtful = self._arrived(once, again, now)
         if not self.unconfirmed:
             self._judge_at = None
@@ -132,16 +135,15 @@ class MeasuredRecovery(Recovery):
         self._doubt = max(self._doubt, doubtful)
         if not self.unconfirmed or self._doubt <= self._newest:
             self._doubt, self._doubt_until = 0, inf
-        elif doubtful or once:
+        elif doubtful or once is not None:
             self._doubt_until = now + max(SETTLE, DOUBT * (self.round_trip.smoothed or INITIAL_TIMEOUT))
         return news, sample
 
-    def _arrived(self, once: Sequence[int], again: Sequence[Copies], now: float) -> tuple[int, int]:
+    def _arrived(self, once: int | None, again: Sequence[Copies], now: float) -> tuple[int, int]:
         """Return the highest serials of which a confirmation tells that they have arrived: for certain, and perhaps."""
         certain = doubtful = 0
-        if once:
-            highest = max(once)
-            certain = self._run_of(highest).serial_of(highest)
+        if once is not None:
+            certain = self._run_of(once).serial_of(once)
         for copies in again:
             took = now - copies.round_sent
             if copies.lost and self.round_trip.minimum is not None and took < self.round_trip.minimum * TOO_SOON:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from .awaiting import Awaiting
 from .header import Reliability
 from .rtt import RoundTrip
 
@@ -28,7 +29,8 @@ SPENT: Final = 256
 """Runs that are over before the table of runs is made shorter."""
 
 
-_NO_DATAGRAMS: Final[dict[int, bytes]] = {}
+_NOTHING: Final = Awaiting()
+_NONE_HELD: Final[dict[int, bytes]] = {}
 _NO_NUMBERS: Final[dict[int, None]] = {}
 _NO_COPIES: Final[dict[int, Copies]] = {}
 _NO_RUNS: Final[list[Run]] = []
@@ -121,7 +123,7 @@ class Recovery:
     )
 
     def __init__(self, first: int) -> None:
-        self.unconfirmed: dict[int, bytes]
+        self.unconfirmed: Awaiting
         self.held: dict[int, bytes]
         self.reported: dict[int, None]
         self.oldest = self.next = first
@@ -144,7 +146,7 @@ class Recovery:
         end = first + len(datagrams)
         run = Run(first, self._serial + 1, end, now)
         self._serial += len(datagrams)
-        self.unconfirmed.update(zip(range(first, end), datagrams, strict=True))
+        self.unconfirmed.add(first, datagrams)
         self.in_flight += sum(map(len, datagrams))
         self.next = end
         if len(self._runs) > SPENT and self._runs[SPENT].end <= self.oldest:
@@ -243,23 +245,28 @@ class Recovery:
         """Return the run in which a number was sent for the first time."""
         return self._runs[bisect_right(self._firsts, number) - 1]
 
-    def _take(self, numbers: Sequence[int]) -> tuple[int, Sequence[int], list[Copies]]:
+    def _take(self, numbers: Sequence[int]) -> tuple[int, int | None, list[Copies]]:
         """Note that numbers are confirmed.
 
         Returns:
-            How many bytes it was news of; the numbers among them that were sent only once, and the records of the others.
+            How many bytes it was news of; the highest number among them that was sent only once, if any; and the records of the others.
         """
         unconfirmed, copies = self.unconfirmed, self._copies
-        if not copies and self._are_oldest(numbers):
-            take = unconfirmed.pop
-            news = sum(map(len, [take(number) for number in numbers]))
-            self.in_flight -= news
-            self._advance()
-            return news, numbers, []
-        news, once, again, oldest = 0, list[int](), list[Copies](), self.oldest
-        for number in numbers:
-            datagram = unconfirmed.pop(number, None)
-            if datagram is None:
+        taken = [] if copies else unconfirmed.take_run(numbers)
+        news, once, again, oldest = sum(map(len, taken)), None, list[Copies](), self.oldest
+        if taken:
+            once = numbers[len(taken) - 1]
+            if numbers[0] == oldest:
+                oldest += len(taken)
+            else:
+                self.held.update(
+                    (number, one)
+                    for number, one in zip(numbers, taken, strict=False)
+                    if one[0] & Reliability.SEMI_ORDERED
+                )
+        for number in numbers[len(taken) :]:
+            datagram = unconfirmed.take(number) if number >= oldest else b""
+            if not datagram:
                 continue
             news += len(datagram)
             if number == oldest:
@@ -268,21 +275,12 @@ class Recovery:
                 self.held[number] = datagram
             if copies and number in copies:
                 again.append(copies.pop(number))
-            else:
-                once.append(number)
+            elif once is None or number > once:
+                once = number
         if news:
             self.in_flight -= news
             self._advance()
         return news, once, again
-
-    def _are_oldest(self, numbers: Sequence[int]) -> bool:
-        """Tell whether these are the oldest unconfirmed numbers, in order, with none left out: what is nearly always confirmed together."""
-        return (
-            len(numbers) > 1
-            and numbers[0] == self.oldest
-            and numbers[-1] - numbers[0] == len(numbers) - 1
-            and list(islice(self.unconfirmed, len(numbers))) == list(numbers)
-        )
 
     def _advance(self) -> None:
         """Find the lowest unconfirmed number, and forget what only mattered below it."""
@@ -295,7 +293,7 @@ class Recovery:
 
     def _rest(self) -> None:
         """Give up the tables of what was unconfirmed; to be called by `confirmed` when nothing is any more."""
-        self.unconfirmed = self.held = _NO_DATAGRAMS
+        self.unconfirmed, self.held = _NOTHING, _NONE_HELD
         self.reported = _NO_NUMBERS
         self._copies = _NO_COPIES
         self._runs = _NO_RUNS
@@ -303,7 +301,7 @@ class Recovery:
 
     def _wake(self) -> None:
         """Make tables, now that something will be unconfirmed."""
-        self.unconfirmed, self.held, self.reported, self._copies = {}, {}, {}, {}
+        self.unconfirmed, self.held, self.reported, self._copies = Awaiting(), {}, {}, {}
         self._runs, self._firsts = [], []
 
     def _again(self, number: int, now: float) -> Copies:

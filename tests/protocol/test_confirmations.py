@@ -107,13 +107,20 @@ def test_the_original_is_never_in_a_hurry() -> None:
         (337, [range(169, 337), range(1, 169), range(1)]),
     ],
 )
-def test_more_ids_than_a_datagram_holds_go_out_in_pieces_newest_first(count: int, pieces: list[range]) -> None:
+def test_the_original_cuts_more_ids_than_a_datagram_holds_from_the_newest_end(count: int, pieces: list[range]) -> None:
     confirmations = Confirmations(ConfirmPolicy.original())
     _add(confirmations, list(range(count)), 10.0)
     confirmations.tick(11.0)
     assert _pieces(confirmations) == [list(piece) for piece in pieces]
     assert all(len(datagram) <= 508 for run in confirmations.to_dsender for datagram in run.datagrams)
     assert confirmations.confirmed == count
+
+
+def test_of_more_ids_than_a_datagram_holds_the_oldest_go_first() -> None:
+    confirmations = Confirmations(ConfirmPolicy(repeat=0.0))
+    _add(confirmations, list(range(337)), 10.0)
+    confirmations.tick(10.0)
+    assert _pieces(confirmations) == [list(range(168)), list(range(168, 336)), [336]]
 
 
 def test_a_sign_of_life_confirms_nothing() -> None:
@@ -187,7 +194,7 @@ def test_at_most_32_ids_are_confirmed_again_and_only_in_spare_room() -> None:
 def test_of_several_pieces_the_last_which_is_the_shortest_has_the_spare_room() -> None:
     confirmations = Confirmations(ConfirmPolicy(repeat=1.0))
     _confirm(confirmations, [7], 10.0)
-    assert _confirm(confirmations, list(range(10, 179)), 10.1) == [list(range(11, 179)), [10, 7]]
+    assert _confirm(confirmations, list(range(10, 179)), 10.1) == [list(range(10, 178)), [178, 7]]
 
 
 def test_with_no_time_for_it_nothing_is_confirmed_again() -> None:

@@ -222,7 +222,7 @@ def test_on_a_path_as_long_as_the_first_timeout_late_is_not_taken_for_lost() -> 
     for number in range(1, 20):
         assert recovery.due(0.304 + number * 0.01) == []
         recovery.confirmed([number], 0.305 + number * 0.01)
-    assert (recovery.lost, recovery.unconfirmed) == (0, {})
+    assert (recovery.lost, dict(recovery.unconfirmed)) == (0, {})
 
 
 def test_losses_that_were_none_are_counted() -> None:
