@@ -1,4 +1,4 @@
-"""How long packages are under way over a lossy link: packhorse, the original's schedule, and a bare `sendto` beside them.
+"""How long packages are under way over a lossy link: packhorse, the original's schedule, ENet where it is installed, and a bare `sendto`.
 
     python tests/bench/latency.py                    # the table (some ten minutes)
     python tests/bench/latency.py --packages 500     # a quick look
@@ -11,16 +11,18 @@ before `send` until just after `recv`, by `time.monotonic`, which processes shar
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import socket
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import packhorse
-from common import Table, machine, parser, process, quantile, result_of
+from common import PATIENCE, Table, machine, parser, process, quantile, result_of
 from packhorse import ConfirmPolicy, OutPackage, Peers, Reliability, ResendPolicy
 from packhorse.testing import Link, UdpLink
 
@@ -35,6 +37,7 @@ class Column:
     name: str
     reliability: Reliability | None
     original: bool = False
+    enet: bool = False
 
     def options(self) -> dict[str, Any]:
         """Return the options of the stacks."""
@@ -50,12 +53,16 @@ COLUMNS = (
     Column("packhorse, unordered", Reliability.UNORDERED),
     Column("packhorse, semi-ordered", Reliability.SEMI_ORDERED),
 )
+ENET = Column("ENet, reliable", None, enet=True)
+"""One reliable packet for each, in the order they were sent; ENet knows no reliable ones without."""
 
 
 def _receive(pipe: Connection, column: Column, count: int) -> None:
     """Receive in a process of its own; send back the port, then the latencies."""
     latencies: list[float] = []
-    if column.reliability is None:
+    if column.enet:
+        _receive_by_enet(pipe, latencies, count)
+    elif column.reliability is None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bare:
             bare.bind(("127.0.0.1", 0))
             pipe.send(bare.getsockname())
@@ -78,6 +85,41 @@ def _receive(pipe: Connection, column: Column, count: int) -> None:
     pipe.send(latencies)
 
 
+def _receive_by_enet(pipe: Connection, latencies: list[float], count: int) -> None:
+    enet: Any = importlib.import_module("enet")
+    host = enet.Host(enet.Address(b"127.0.0.1", 0), 1, 1, 0, 0)
+    pipe.send(("127.0.0.1", host.address.port))
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        event = host.service(10)
+        if event.type == enet.EVENT_TYPE_RECEIVE:
+            latencies.append(time.monotonic() - int.from_bytes(event.packet.data[:8], "big") / 1e9)
+            until = time.monotonic() + 30.0
+            if len(latencies) == count:
+                event.peer.send(0, enet.Packet(b"all there", enet.PACKET_FLAG_RELIABLE))
+        elif event.type == enet.EVENT_TYPE_DISCONNECT:
+            return
+
+
+def _send_by_enet(to: packhorse.Address, count: int, stamp: Callable[[], bytes]) -> None:
+    enet: Any = importlib.import_module("enet")
+    host = enet.Host(None, 1, 1, 0, 0)
+    peer = host.connect(enet.Address(to[0].encode(), to[1]), 1)
+    while host.service(100).type != enet.EVENT_TYPE_CONNECT:
+        pass
+    start = time.monotonic()
+    for number in range(count):
+        while (wait := start + number / RATE - time.monotonic()) > 0:
+            host.service(max(1, int(wait * 1000)))
+        peer.send(0, enet.Packet(stamp(), enet.PACKET_FLAG_RELIABLE))
+        host.flush()
+    over = (enet.EVENT_TYPE_RECEIVE, enet.EVENT_TYPE_DISCONNECT)
+    until = time.monotonic() + PATIENCE
+    while host.service(10).type not in over and time.monotonic() < until:
+        pass
+    peer.disconnect_now(0)
+
+
 def _relay(pipe: Connection, to: packhorse.Address, loss: float, seed: int) -> None:
     """Be the link in a process of its own, until the pipe is closed."""
     there, back = Link(loss=loss, delay=DELAY, seed=seed), Link(loss=loss, delay=DELAY, seed=seed + 1)
@@ -98,6 +140,9 @@ def _send(column: Column, to: packhorse.Address, count: int, size: int) -> int:
         if wait > 0:
             time.sleep(wait)
 
+    if column.enet:
+        _send_by_enet(to, count, stamp)
+        return 0
     start = time.monotonic()
     if column.reliability is None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bare:
@@ -160,14 +205,15 @@ def main() -> None:
     options = made.parse_args()
     print(f"{machine()}, {options.packages} packages per figure, ms p50 / p99\n")
     pictured: dict[str, list[float]] = {}
+    columns = COLUMNS if importlib.util.find_spec("enet") is None else (*COLUMNS, ENET)
     for size in options.sizes:
         table = Table(f"{size} bytes", *(f"{loss:.0%} loss" for loss in options.losses))
-        for column in COLUMNS:
+        for column in columns:
             cells: list[str] = []
             for loss in options.losses:
                 latencies = measure(column, loss, size, options.packages, options.seed)
                 cells.append(cell(latencies, options.packages))
-                if size == options.sizes[0] and loss == options.losses[-1] and column.reliability is not None:
+                if size == options.sizes[0] and loss == options.losses[-1] and (column.enet or column.reliability):
                     pictured[column.name] = latencies
             table.row(column.name, *cells)
         table.end()
