@@ -2,16 +2,18 @@
 
 The rules:
 
-- a package waits from the moment it is admitted until it has an id (or is given up): in usender's mailbox, then in the backlog;
-- at most 1024 packages of one target wait, so that a dead target stops nobody who sends to another one. Each target has a *lane*: whoever
-  sends takes the lane's next ticket, and whatever waits no longer gives one back;
-- at most 64 MiB wait in all. Each package counts 504 bytes there, whatever its size, so that is a limit for how many: what the backlog leaves of it
-  is how long the mailbox may be, the *brim*;
+- a package waits from the moment it is admitted until it has an id (or is given up): in usender's mailbox, then in the
+  backlog;
+- at most 1024 packages of one target wait, so that a dead target stops nobody who sends to another one. Each target has
+  a *lane*: whoever sends takes the lane's next ticket, and whatever waits no longer gives one back;
+- at most 64 MiB wait in all. Each package counts 504 bytes there, whatever its size, so that is a limit for how many:
+  what the backlog leaves of it is how long the mailbox may be, the *brim*;
 - nothing slips in once the sender was closed: then the brim is below an empty mailbox.
 
-All of this is decided under a lock, held for a moment only: nothing under it waits. But the lock, and the counting under it, would be most of what sending
-costs. So `PackageSender.send` takes a ticket without the lock, which is one step of the interpreter's, and puts the package if the lane has room to spare
-(`PLENTY`), so that it does not matter if other threads do the same. Then it looks at the brim: if there is too much in the mailbox, or the sender was closed
+All of this is decided under a lock, held for a moment only: nothing under it waits. But the lock, and the counting
+under it, would be most of what sending costs. So `PackageSender.send` takes a ticket without the lock, which is one
+step of the interpreter's, and puts the package if the lane has room to spare (`PLENTY`), so that it does not matter if
+other threads do the same. Then it looks at the brim: if there is too much in the mailbox, or the sender was closed
 meanwhile, it takes the package back. If it is not there any more, usender has it, and it is sent.
 """
 
@@ -40,7 +42,8 @@ __all__ = ["MAX_WAITING", "MAX_WAITING_BYTES", "MAX_WAITING_IN_ALL", "PLENTY", "
 
 MAX_WAITING: Final = 1024
 PLENTY: Final = MAX_WAITING - 16
-"""Tickets up to which nobody needs the lock. While as many threads as are missing to the limit give one back, the limit still holds."""
+"""Tickets up to which nobody needs the lock. While as many threads as are missing to the limit give one back, the limit
+still holds."""
 ROOMY: Final = MAX_WAITING // 2
 """Packages of a target that still wait when those who wait for room are woken in any case."""
 SPARING: Final = 0.002
@@ -128,7 +131,7 @@ class Admission:
             lane.back += 1
 
     def put_over_the_brim(self, lane: Lane, package: OutPackage, timeout: float | None) -> None:
-        """Take a package back that was put when there was no room, or behind the end, and `send` it; unless it is sent already."""
+        """Take back, and `send`, a package put when there was no room, or behind the end; unless it is sent already."""
         with self._lock:
             if len(self.mailbox) <= self.brim or not self.mailbox.take_back(package):
                 return
@@ -200,7 +203,7 @@ class Admission:
     # With the lock held.
 
     def _enter(self, package: OutPackage, ahead: int = 0) -> bool:
-        """Take a ticket for a package, if there is room for it behind so many others that are not in the mailbox yet."""
+        """Take a ticket for a package, if there is room for it behind so many others not in the mailbox yet."""
         lane = self._lane(package.target)
         if len(self.mailbox) + ahead >= self.brim:
             self._overfull = True

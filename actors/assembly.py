@@ -236,7 +236,7 @@ def assemble(
 
 
 def identity_source(random: Callable[[], float]) -> Callable[[], float]:
-    """Return where an identity comes from: a program that seeds Python's generator would get the same one in each of its lives."""
+    """Return where an identity comes from: seeding Python's generator must not give each life the same one."""
     return random_module.SystemRandom().random if random is random_module.random else random
 
 

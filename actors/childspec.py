@@ -90,8 +90,8 @@ class ChildSpec:
 
     Attributes:
         id: its name within the supervisor.
-        factory: makes an incarnation, not started: a subclass of `SupervisedActor`, or `functools.partial` of one with its
-            arguments. It is called in the supervisor's thread; what takes long belongs into the actor's `on_start`.
+        factory: makes an incarnation, not started: a subclass of `SupervisedActor`, or `functools.partial` of one with
+            its arguments. It is called in the supervisor's thread; what takes long belongs into the actor's `on_start`.
         restart: when it is started again: "permanent", "transient" or "temporary".
         shutdown: seconds that it gets to handle what is in its mailbox and to end, when it is told to. 0: it ends after
             what it is handling. None: as long as it takes, which is right for supervisors.

@@ -1,8 +1,8 @@
 """The one clock of a stack.
 
-Whatever waits in a stack, waits here: a node for its mailbox, a user for a package, the supervisor for a restart. Waiting is
-always the same thing, a *token*: a lock that the waiting thread acquires and another thread releases. So a clock that is
-driven by hand (`packhorse.testing.ManualClock`) drives all of it, and tests need no sleep.
+Whatever waits in a stack, waits here: a node for its mailbox, a user for a package, the supervisor for a restart.
+Waiting is always the same thing, a *token*: a lock that the waiting thread acquires and another thread releases. So a
+clock that is driven by hand (`packhorse.testing.ManualClock`) drives all of it, and tests need no sleep.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """dreceiver: receives UDP datagrams.
 
 Keeps nothing and never pauses. Packages go to ureceiver, control datagrams to sreceiver; what is neither is dropped and
-counted. While too much waits for the user it drops packages (reliable ones come again) and goes on with control datagrams,
-so that a user who does not receive can still send. When cancelled, those it feeds have ended, and so does it.
+counted. While too much waits for the user it drops packages (reliable ones come again) and goes on with control
+datagrams, so that a user who does not receive can still send. When cancelled, those it feeds have ended, and so does
+it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["DReceiver", "by_kind", "kind_of"]
 
 ROOM: Final = 4096
-"""Packages that may wait for ureceiver before more are dropped; for sreceiver as many receives, times the datagrams of the one that comes."""
+"""Packages that may wait for ureceiver before more are dropped; for sreceiver as many receives, times the datagrams of
+the one that comes."""
 
 RECEIVES: Final = 16
 """Receives in a row before what they brought is handed on."""
@@ -46,10 +48,10 @@ def kind_of(datagram: bytes) -> Kind:
 
 
 def by_kind(size: int, buffer: bytes) -> list[tuple[Kind, int, bytes]]:
-    """Split datagrams that lie back to back into stretches of one kind: (kind, size, buffer). Nearly always there is one.
+    """Split datagrams that lie back to back into stretches of one kind: (kind, size, buffer). Nearly always it is one.
 
-    Each datagram has the kind that `kind_of` says. Its first byte says it, so the kinds of all are found at once; only the last
-    may be too short.
+    Each datagram has the kind that `kind_of` says. Its first byte says it, so the kinds of all are found at once; only
+    the last may be too short.
     """
     kinds = buffer[::size].translate(_KIND_BYTES)
     if not HEADER_SIZE <= size <= MAX_DATAGRAM:

@@ -1,7 +1,8 @@
 """dsender: sends UDP datagrams.
 
-Keeps nothing. A datagram that the system refuses to send is dropped and counted; if its package is reliable, the resender
-tries again until the peer counts as failed. When cancelled, all who feed it have ended: it sends what it holds and ends.
+Keeps nothing. A datagram that the system refuses to send is dropped and counted; if its package is reliable, the
+resender tries again until the peer counts as failed. When cancelled, all who feed it have ended: it sends what it holds
+and ends.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The rules:
 
-- an end is *open*, *ended* (nothing more will come), *failed* (the stack gave up) or *closed* (the user wants nothing more).
-  What waits can be taken until the end is closed; only then, or when nothing waits, the state shows;
+- an end is *open*, *ended* (nothing more will come), *failed* (the stack gave up) or *closed* (the user wants nothing
+  more). What waits can be taken until the end is closed; only then, or when nothing waits, the state shows;
 - a subscriber gets everything by tell, at most 1024 items ahead of what it has handled;
 - what a subscriber had not begun to handle when it died waits for `recv` again;
 - a full package end pauses ureceiver; failures never hold up anything: there is one slot per target, a second failure
@@ -130,7 +130,7 @@ class UserEnd(ABC, Generic[T]):
         self._leave(_State.FAILED)
 
     def orphan(self, cause: BaseException) -> None:
-        """Fail the copy that a fork made. What waits is taken where it came from; whoever holds the lock is not there to release it."""
+        """Fail the copy that a fork made: what waits is taken in the parent, and whoever held the lock is not here."""
         self._condition = Condition(self._clock)
         self._subscription = None
         self.drain()

@@ -3,11 +3,13 @@
 The rules:
 
 - a name is `category:event`, the event in the past tense, after qlog;
-- package events describe *runs*, as packages travel: `id` (the low 24 bits of its number, which is what confirmations list) of the first and
-  `count` of consecutive ones, or else `ids`. Where packages of a run differ in something, that field is a list;
-- `target` (where to) and `source` (where from) are addresses as `host:port` or `[host]:port`, or as lists that begin with host and
-  port. With the logging stack's own `address` they join the logs of both ends by (source, target, id);
-- EVENTS.md is this table for readers: `markdown` makes it, and a test holds them equal. `names_in` finds the names that code logs.
+- package events describe *runs*, as packages travel: `id` (the low 24 bits of its number, which is what confirmations
+  list) of the first and `count` of consecutive ones, or else `ids`. Where packages of a run differ in something, that
+  field is a list;
+- `target` (where to) and `source` (where from) are addresses as `host:port` or `[host]:port`, or as lists that begin
+  with host and port. With the logging stack's own `address` they join the logs of both ends by (source, target, id);
+- EVENTS.md is this table for readers: `markdown` makes it, and a test holds them equal. `names_in` finds the names that
+  code logs.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class Event:
         level: as in the standard library's logging, in lower case.
         fields: its own fields, besides `COMMON`.
         meaning: what has happened.
-        which: whether it says which packages it is about, with `id` and `count` or with `ids`: "always", "maybe" or "never".
+        which: whether it says which packages it is about (`id` and `count`, or `ids`): "always", "maybe" or "never".
     """
 
     name: str
@@ -364,7 +366,7 @@ _LOGGED: Final = re.compile(r'"((?:package|transport|recovery|peer|actor|stack):
 
 
 def names_in(*folders: Path) -> dict[str, list[str]]:
-    """Return the event names that stand as literals in the Python files below these folders, with where; not this file's."""
+    """Return the event names that are literals in the Python files below these folders, but this one, with where."""
     found: dict[str, list[str]] = {}
     for folder in folders:
         for path in sorted(folder.rglob("*.py")):

@@ -202,8 +202,9 @@ class _Receiver(_Handle, Generic[T]):
 
         With `batch` the actor is told lists, each of what came together; that is much cheaper when much comes.
 
-        At most 1024 are in the actor's inbox and not handled yet. If the actor dies, those it did not begin to handle wait for
-        `recv`. There is one subscriber at a time: subscribing again replaces it. A subscription keeps the handle open.
+        At most 1024 are in the actor's inbox and not handled yet. If the actor dies, those it did not begin to handle
+        wait for `recv`. There is one subscriber at a time: subscribing again replaces it. A subscription keeps the
+        handle open.
 
         Raises:
             Closed: the handle was closed.

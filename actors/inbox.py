@@ -3,12 +3,15 @@
 The rules:
 
 - an inbox is what Pykka sees of a mailbox. It dies with its incarnation; the mailbox does not;
-- what it hands out is, in this order: the end, if it is due; a tick, unless a batch comes instead; data, asks and tells as they wait; one
-  cancel; the news that the socket can be read. While a mailbox that the node feeds is over its capacity it hands out no data;
-- after a crash the item that was being handled is set aside, and the rest of its batch goes back to the front of the mailbox;
-- a node whose mailbox *lends* it may have a batch handled by the thread that put it, while its own thread sleeps: waking a thread takes
-  longer than most batches. Whoever handles a batch holds `turn`, so there is never more than one; the node's own thread holds it
-  except while it sleeps. What such a batch raises is kept, and raised by the node's own thread, so a crash is what it always is.
+- what it hands out is, in this order: the end, if it is due; a tick, unless a batch comes instead; data, asks and tells
+  as they wait; one cancel; the news that the socket can be read. While a mailbox that the node feeds is over its
+  capacity it hands out no data;
+- after a crash the item that was being handled is set aside, and the rest of its batch goes back to the front of the
+  mailbox;
+- a node whose mailbox *lends* it may have a batch handled by the thread that put it, while its own thread sleeps:
+  waking a thread takes longer than most batches. Whoever handles a batch holds `turn`, so there is never more than one;
+  the node's own thread holds it except while it sleeps. What such a batch raises is kept, and raised by the node's own
+  thread, so a crash is what it always is.
 """
 
 from __future__ import annotations
@@ -55,7 +58,8 @@ class Inbox:
         passing: held while the incarnation passes on what it produced, so that it is fenced before that or after.
         paused_since: since when data is held back, or None.
         handler: what handles a batch; set by the node.
-        slept: whether the node had nothing to do before what it handles now. If so latency matters more than keeping other nodes busy.
+        slept: whether the node had nothing to do before what it handles now. If so latency matters more than keeping
+            other nodes busy.
         pause_tick: seconds after which a pause brings a tick, or None.
         on_pause: hears of a pause, and of its end together with how many seconds it lasted.
     """

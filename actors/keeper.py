@@ -1,7 +1,8 @@
 """Keeper: how a supervisor keeps its children: starting, restarting, ending, leaving behind.
 
-`Supervisor` says the rules, and is what users see; this is the machine below it. It never waits. Everything that should happen
-is noted at a child (`status`, `demand`, `restart_at`, `kill_at`), and after each message `_step` does what can be done now:
+`Supervisor` says the rules, and is what users see; this is the machine below it. It never waits. Everything that should
+happen is noted at a child (`status`, `demand`, `restart_at`, `kill_at`), and after each message `_step` does what can
+be done now:
 
 1. leave behind who hangs or has had its time to end;
 2. tell the last of those that should end, one at a time, in reverse order of the start;
@@ -206,7 +207,7 @@ class Keeper(SupervisedActor):
         return len(child.crashes) <= self._intensity
 
     def _count(self, child: Child, crashes: deque[float], death: Death, now: float) -> None:
-        """Add a crash and forget those that are out of the period, in which the time that the child hung does not count."""
+        """Add a crash and forget those out of the period, in which the time that the child hung does not count."""
         if death.reason is DeathReason.HANG and child.spec.hang_after is not None:
             hung = child.spec.hang_after * (1 + 1 / LOOKS)
             times = [time + hung for time in crashes]

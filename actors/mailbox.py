@@ -2,13 +2,15 @@
 
 The rules:
 
-- a mailbox belongs to the supervisor and outlives the actors that read it, one *incarnation* after the other; each reads
-  through an `Inbox` of its own, which is what Pykka sees;
-- a put never waits and takes no lock: it appends, and wakes the reader only if that sleeps. So a put is allowed anywhere,
-  in a finalizer too. (Putting an ask or a tell takes a lock for a moment.)
-- a put may be *soft*: it wakes nobody. `wake_by` then says by when the reader should look, and wakes one that would sleep longer. A reader
-  that gets soft puts *naps* for a moment when it has nothing to do, so that the next ones need not wake it;
-- a put may let the calling thread handle the batch in the place of a reader that sleeps (see `inbox`): one thread less to wake;
+- a mailbox belongs to the supervisor and outlives the actors that read it, one *incarnation* after the other; each
+  reads through an `Inbox` of its own, which is what Pykka sees;
+- a put never waits and takes no lock: it appends, and wakes the reader only if that sleeps. So a put is allowed
+  anywhere, in a finalizer too. (Putting an ask or a tell takes a lock for a moment.)
+- a put may be *soft*: it wakes nobody. `wake_by` then says by when the reader should look, and wakes one that would
+  sleep longer. A reader that gets soft puts *naps* for a moment when it has nothing to do, so that the next ones need
+  not wake it;
+- a put may let the calling thread handle the batch in the place of a reader that sleeps (see `inbox`): one thread less
+  to wake;
 - everything that waits is taken in one go and handed out as one `Batch`; asks and tells keep their places in line;
 - while a mailbox that its node feeds is over its capacity, the reader hands out no data, only asks, ticks and stops;
 - a stop has a lane of its own: it marks the mailbox, and when no data is left the node gets one `Cancel`. The node says
@@ -275,7 +277,8 @@ class Mailbox:
             self._answer_leftovers()
 
     def _answer_leftovers(self) -> None:
-        # Whoever puts into a closed mailbox does this too; then somebody else may take the last one. Data stays, for `take_back`.
+        # Whoever puts into a closed mailbox does this too; then somebody else may take the last one. Data stays, for
+        # `take_back`.
         self._answer_stops()
         for item in list(self.items):
             if isinstance(item, Envelope) and self.take_back(item):
@@ -343,7 +346,7 @@ class Mailbox:
         return None
 
     def sleep(self, reader: Inbox, deadline: float | None, *, paused: bool) -> bool:
-        """Sleep until something is put; a paused reader sleeps through data. Returns whether there was any need to sleep."""
+        """Sleep until something is put; a paused reader sleeps through data. Returns whether it had to sleep."""
         self._wakes_at = deadline
         self._sleeper = None if paused else reader
         if not paused:

@@ -1,4 +1,4 @@
-"""What a node finds in its inbox besides Pykka's own messages and the protocol's (see `packhorse.protocol.messages`)."""
+"""What a node finds in its inbox besides Pykka's messages and the protocol's (`packhorse.protocol.messages`)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Batch:
 
     Attributes:
         items: what waited, oldest first.
-        begun: how many of them were handled or have begun to be. After a crash the last of these is set aside, and the rest goes back.
+        begun: how many of them were handled or have begun to be. After a crash the last of these is set aside, and the
+            rest goes back.
     """
 
     __slots__ = ("begun", "items")
@@ -142,8 +143,8 @@ class Death(msgspec.Struct, frozen=True):
     Attributes:
         node: name of the child.
         generation: which incarnation it was.
-        phase: what it was doing: `constructor`, `thread` (none could be started), `start`, `run` or `stop`; or what was done to
-            it: `hang` (it made no progress for too long), `shutdown` (it did not end in time).
+        phase: what it was doing: `constructor`, `thread` (none could be started), `start`, `run` or `stop`; or what was
+            done to it: `hang` (it made no progress for too long), `shutdown` (it did not end in time).
         cause: the exception that it died of; None if it ended as it should.
         poisoned: the item that was being handled, if any.
         committed: it has handled something, so it did not live for nothing.

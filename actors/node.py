@@ -222,7 +222,8 @@ class Node(SupervisedActor, Generic[S]):
     def _hand_over(self, mailbox: Mailbox, items: list[Any], weight: int) -> None:
         """Put items, with so many datagrams in all.
 
-        If they are few and nothing else is to be done, they are handled in the other node's place when everything is passed on.
+        If they are few and nothing else is to be done, they are handled in the other node's place when everything is
+        passed on.
         """
         if weight <= FEW and mailbox.lends and self._inbox.slept:
             mailbox.put_softly(items)

@@ -2,13 +2,14 @@
 
 The rules:
 
-- one call sends datagrams of one size to one target; only the last may be shorter. On the wire they are ordinary datagrams, each of
-  them at most as long as any other (508 bytes), so a peer that knows nothing of this notices nothing;
+- one call sends datagrams of one size to one target; only the last may be shorter. On the wire they are ordinary
+  datagrams, each of them at most as long as any other (508 bytes), so a peer that knows nothing of this notices
+  nothing;
 - the kernel ignores where buffers begin and end and cuts by size alone, so sizes are sorted out here (`stretches`);
 - at most 64 datagrams and 65 000 bytes go in one call: with more than that the receiving side falls apart again;
-- a call that fails with EINVAL or EMSGSIZE is done again plainly, one datagram at a time. When that has worked three times, or when the
-  system says EIO or ENOPROTOOPT, it cannot segment, and all goes plainly from then on. (A forged source port 0 gives EINVAL too, but
-  then the plain call fails as well.)
+- a call that fails with EINVAL or EMSGSIZE is done again plainly, one datagram at a time. When that has worked three
+  times, or when the system says EIO or ENOPROTOOPT, it cannot segment, and all goes plainly from then on. (A forged
+  source port 0 gives EINVAL too, but then the plain call fails as well.)
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ ANCILLARY: Final = 128
 
 
 def stretches(datagrams: list[bytes]) -> Iterator[tuple[int, list[bytes]]]:
-    """Split datagrams into what one call can send, in order: (size, datagrams), each of that size, only the last shorter."""
+    """Split datagrams into what one call can send, in order: (size, datagrams), only the last of which is shorter."""
     alike = [(size, len(list(same))) for size, same in groupby(map(len, datagrams))]
     alike.append((0, 0))
     at = taken = 0

@@ -1,4 +1,4 @@
-"""How targets get into canonical form at the user's edge: names are resolved, once each, and what cannot be reached is refused."""
+"""Targets get their canonical form at the user's edge: names are resolved, once; what has no way is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Resolver:
     """Makes targets ready to be sent to: resolves names, once each, and refuses what the socket cannot reach.
 
     Attributes:
-        known: the canonical address of targets that were resolved lately; the very same tuple if that is what was given.
+        known: the canonical address of targets that were resolved lately; the very same tuple if that is what was
+            given.
     """
 
     def __init__(self, bound: Address) -> None:

@@ -3,13 +3,14 @@
 The rules, besides those of `Supervisor`:
 
 - the socket is bound before anything is started, so a taken port is an OSError where the stack is started;
-- a node that crashed is restarted with its mailbox, its state and its counters; the item it crashed over comes first, marked
-  as poisoned. One that hangs is left behind, and its successor works on a copy of its state;
-- a node that was dismissed (its supervisor told it to stop) and that ended normally has ended for good; those that `wiring` says are
-  stopped then. One that crashes while it is stopping is restarted and stopped again; one that was stopped from outside is restarted;
-- only crashes of a node that had handled nothing since its restart count, within `PERIOD`: after `FRESH_PEER` of them what is
-  known of the peer concerned is made anew, after `FRESH_STATE` everything, and with one more than `INTENSITY` the stack gives
-  up: every handle raises `StackFailed`. Whatever is lost by that is reported;
+- a node that crashed is restarted with its mailbox, its state and its counters; the item it crashed over comes first,
+  marked as poisoned. One that hangs is left behind, and its successor works on a copy of its state;
+- a node that was dismissed (its supervisor told it to stop) and that ended normally has ended for good; those that
+  `wiring` says are stopped then. One that crashes while it is stopping is restarted and stopped again; one that was
+  stopped from outside is restarted;
+- only crashes of a node that had handled nothing since its restart count, within `PERIOD`: after `FRESH_PEER` of them
+  what is known of the peer concerned is made anew, after `FRESH_STATE` everything, and with one more than `INTENSITY`
+  the stack gives up: every handle raises `StackFailed`. Whatever is lost by that is reported;
 - only when all nodes have ended the supervisor closes the socket and ends. Its own stop waits for that.
 """
 
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 __all__ = ["FRESH_PEER", "FRESH_STATE", "RUNNING", "StackSupervisor"]
 
 STOP_LINGER: Final = 0.25
-"""Seconds that unconfirmed packages get when the supervisor itself is stopped: `stop_all` waits for one after another."""
+"""Seconds that unconfirmed packages get when the supervisor is stopped: `stop_all` waits for one after another."""
 HANG_AFTER: Final = 5.0
 """Seconds without progress after which a node at work counts as hung."""
 FRESH_PEER: Final = 5
@@ -82,18 +83,20 @@ class StackSupervisor(Supervisor):
         clock: the time; `packhorse.testing.ManualClock` for tests.
         transport: what to use instead of a UDP socket, for tests.
         random: returns uniformly random numbers from 0 to 1.
-        identity: whether the stack has an identity, by which peers notice that it was started anew, and it that they were (see the
-            specification). Without one nothing is sent that the protocol's original does not send.
+        identity: whether the stack has an identity, by which peers notice that it was started anew, and it that they
+            were (see the specification). Without one nothing is sent that the protocol's original does not send.
         offload: whether the socket may take and give many datagrams in one system call, where the system can (Linux).
-        inline: whether a node that has just been woken may handle a batch for dsender or ureceiver in their place while they sleep, which
-            spares waking one more thread. False for every batch in its own node's thread.
+        inline: whether a node that has just been woken may handle a batch for dsender or ureceiver in their place while
+            they sleep, which spares waking one more thread. False for every batch in its own node's thread.
         hang_after: seconds without progress after which a node at work counts as hung; None: never.
-        max_peers: from how many addresses reliable packages are known at a time, 1 KB each (protocol/README.md, "Strangers").
-        trace_sample: debug events tell only of packages whose id is a multiple of this, so that tracing costs little. Both ends
-            tell of the same packages then.
+        max_peers: from how many addresses reliable packages are known at a time, 1 KB each (protocol/README.md,
+            "Strangers").
+        trace_sample: debug events tell only of packages whose id is a multiple of this, so that tracing costs little.
+            Both ends tell of the same packages then.
         trace_peers: debug events tell only of packages for or from these addresses; None: of all.
-        trace_context: names of structlog's context variables whose values, as they are when a package is sent, become part of its event
-            `package:numbered`; "trace_id" and "span_id" are OpenTelemetry's, if that is installed (extra `otel`) and records.
+        trace_context: names of structlog's context variables whose values, as they are when a package is sent, become
+            part of its event `package:numbered`; "trace_id" and "span_id" are OpenTelemetry's, if that is installed
+            (extra `otel`) and records.
 
     Raises:
         OSError: the port is taken or the address is not ours.

@@ -2,7 +2,8 @@
 
 The rules:
 
-- looking costs the nodes nothing: what they count anyway is read from outside, so numbers of different nodes may be a moment apart;
+- looking costs the nodes nothing: what they count anyway is read from outside, so numbers of different nodes may be a
+  moment apart;
 - everything is counted since the stack was started; what a peer has is forgotten with the peer;
 - reliable packages are counted per peer; unreliable ones only in the whole.
 """

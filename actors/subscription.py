@@ -4,8 +4,8 @@ The rules:
 
 - a subscriber has at most `UNHANDLED` items in its inbox that it has not begun to handle;
 - how far it has come shows when Pykka takes an item out of its envelope, so its failures stay what they are;
-- that it died is learned from a probe, an ask that waits behind the items: a dead actor's inbox answers its asks. What it had not begun
-  to handle goes back to the end it came from.
+- that it died is learned from a probe, an ask that waits behind the items: a dead actor's inbox answers its asks. What
+  it had not begun to handle goes back to the end it came from.
 """
 
 from __future__ import annotations

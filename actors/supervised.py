@@ -143,7 +143,7 @@ class SupervisedActor(pykka.ThreadingActor):
         own.close()
 
     def leave(self) -> None:
-        """End after what is being handled now; what waits is for the next incarnation. Called by the supervisor's thread."""
+        """End after what is being handled; the rest is for the next incarnation. Called by the supervisor's thread."""
         self._inbox.finished = True
         self._inbox.mailbox.wake()
 
@@ -153,12 +153,13 @@ class SupervisedActor(pykka.ThreadingActor):
         self._inbox.mailbox.wake()
 
     def fence(self, reason: DeathReason, cause: BaseException) -> Death:
-        """Note that this incarnation hangs, and return the death notice in its place. Called by the supervisor's thread."""
+        """Note that this incarnation hangs, and return the death notice for it. Called by the supervisor's thread."""
         self._fenced = True
         if not self._inbox.fence():
             cause.__cause__ = RuntimeError(f"{self._name} hangs while it passes on what it has produced")
         if self._inbox.lent:
-            # Its own thread only sleeps. It must be gone before its successor can, or it might take a wake-up meant for that one.
+            # Its own thread only sleeps. It must be gone before its successor can, or it might take a wake-up meant for
+            # that one.
             self.thread.join(LEAVE_WITHIN)
         return self._death(reason.value, cause)
 

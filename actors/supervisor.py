@@ -3,13 +3,14 @@
 The rules:
 
 - children are data, `ChildSpec`; they are started in order and ended in reverse order, one after the other;
-- a child keeps its mailbox and its ref when it is restarted: refs and proxies from before a crash work after it, asks wait;
+- a child keeps its mailbox and its ref when it is restarted: refs and proxies from before a crash work after it, asks
+  wait;
 - a child that ends by itself is restarted or not by its restart type, alone or with others by the strategy: those are
   told to end after what they are handling, and started together when all have ended;
-- the first restart of a child follows at once, later ones ever more slowly. More than `intensity` restarts of one child within
-  `period` seconds, and the supervisor gives up: it ends its children and dies, so that *its* supervisor sees it;
-- told to end, a child gets `shutdown` seconds, then 0.4 s without what waits in its mailbox; then it is left behind: fenced,
-  logged, its thread abandoned. So is a child that hangs (see `watchdog`);
+- the first restart of a child follows at once, later ones ever more slowly. More than `intensity` restarts of one child
+  within `period` seconds, and the supervisor gives up: it ends its children and dies, so that *its* supervisor sees it;
+- told to end, a child gets `shutdown` seconds, then 0.4 s without what waits in its mailbox; then it is left behind:
+  fenced, logged, its thread abandoned. So is a child that hangs (see `watchdog`);
 - whatever the supervisor dies of, its children end.
 
 A child may be a supervisor. Pykka's registry lists only the one at the top, so `stop_all()` ends the tree in order.
@@ -63,8 +64,8 @@ class ChildCount(NamedTuple):
 class Supervisor(Keeper):
     """Keeps actors running. `Supervisor.start([ChildSpec("name", Actor), ...])` starts it and returns its ref.
 
-    It can be a child of another supervisor: `ChildSpec("group", partial(Supervisor, [...]), shutdown=None)`. A child whose constructor
-    raises at the start is treated as one that crashed.
+    It can be a child of another supervisor: `ChildSpec("group", partial(Supervisor, [...]), shutdown=None)`. A child
+    whose constructor raises at the start is treated as one that crashed.
 
     Args:
         children: specs of the children, in the order in which they are started.
@@ -144,7 +145,8 @@ class Supervisor(Keeper):
         """Start one more child, the last in order, and return its ref.
 
         Raises:
-            TypeError, ValueError: it is no spec that makes sense here, or there is a child with that id, running or not.
+            TypeError, ValueError: it is no spec that makes sense here, or there is a child with that id, running or
+                not.
             BaseException: what the constructor raised; then the child is not added.
         """
         self._check_open()

@@ -2,11 +2,13 @@
 
 The rules:
 
-- every event has a `time` of the stack's clock and a `seq`, which orders the events of the stack; names and fields are those of `events`;
-- a journal is *traced* when its logger wants debug events or somebody listens (`Journal.tap`). Otherwise debug events cost nothing: the
-  parts of the protocol take no notes (see `packhorse.protocol.notes`), and nodes ask before they make one;
-- a trace may be thinned out: of the events that tell of packages only those about every nth id, so that both ends tell of the same ones, or
-  only those about some peers.
+- every event has a `time` of the stack's clock and a `seq`, which orders the events of the stack; names and fields are
+  those of `events`;
+- a journal is *traced* when its logger wants debug events or somebody listens (`Journal.tap`). Otherwise debug events
+  cost nothing: the parts of the protocol take no notes (see `packhorse.protocol.notes`), and nodes ask before they make
+  one;
+- a trace may be thinned out: of the events that tell of packages only those about every nth id, so that both ends tell
+  of the same ones, or only those about some peers.
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ class Journal:
         self.traced = self._wanted
 
     def tap(self, take: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
-        """Give every event, debug events too, to `take` as well, in the thread where it happens; return what ends that."""
+        """Give every event, debug events too, to `take` as well, in the thread it happens in; return what ends that."""
         self._taps = (*self._taps, take)
         self.traced = True
 

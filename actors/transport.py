@@ -49,8 +49,8 @@ def refused(host: str, port: int, error: OSError) -> OSError:
 class Transport(Parking, Protocol):
     """A socket that sends and receives datagrams. One thread sends, another receives.
 
-    A thread that was left behind, because it hung, may wake up beside the one that has taken its place: neither may get what the
-    other has received.
+    A thread that was left behind, because it hung, may wake up beside the one that has taken its place: neither may get
+    what the other has received.
     """
 
     @property
@@ -77,14 +77,17 @@ class Transport(Parking, Protocol):
         ...
 
     def send(self, target: Address, datagrams: list[bytes]) -> Sequence[OSError]:
-        """Send datagrams, at least one, in order. Returns an error for each that the system refused; it is gone, the others are sent."""
+        """Send datagrams, at least one, in order.
+
+        Returns an error for each that the system refused; that one is gone, the others are sent.
+        """
         ...
 
     def receive(self) -> tuple[Address, int, bytes] | None:
         """Return what came next, or None if there is nothing right now.
 
-        What came has one source, and is one datagram or several of a size, back to back: (source, size, data). Only the last may be
-        shorter than that size.
+        What came has one source, and is one datagram or several of a size, back to back: (source, size, data). Only the
+        last may be shorter than that size.
 
         Raises:
             OSError: the system reported something other than a datagram.
@@ -223,7 +226,7 @@ class UdpTransport:
         return self._readable
 
     def park(self, deadline: float | None) -> bool:
-        """Sleep until there is a datagram, until `unpark`, or until the deadline; return whether that took any sleep."""
+        """Sleep until there is a datagram, until `unpark`, or until the deadline; return whether it had to sleep."""
         with self._parking:
             alarm = self._alarm
             if self._closed or alarm is None:
@@ -310,7 +313,8 @@ def _poller(*descriptors: int) -> Callable[[float | None], Container[int]]:
 class _Alarm:
     """Wakes a thread that sleeps on file descriptors.
 
-    It is closed when nobody refers to it, so that whoever rings it late never writes to a descriptor that is somebody else's by now.
+    It is closed when nobody refers to it, so that whoever rings it late never writes to a descriptor that is somebody
+    else's by now.
     """
 
     def __init__(self) -> None:

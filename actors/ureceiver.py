@@ -1,8 +1,9 @@
 """ureceiver: hands packages to the user.
 
-Owns what was received from each source (`Receiving`). Hands a package over before confirmer hears of it. Takes no data while
-the user is behind; if that lasts, the senders are told that we live. Tells usender of sources that were started anew, before the user has anything from
-them and may answer it. When cancelled it ends at once: what the user will not take must not be confirmed.
+Owns what was received from each source (`Receiving`). Hands a package over before confirmer hears of it. Takes no data
+while the user is behind; if that lasts, the senders are told that we live. Tells usender of sources that were started
+anew, before the user has anything from them and may answer it. When cancelled it ends at once: what the user will not
+take must not be confirmed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ STILL_HERE: Final = 1.0
 
 
 GATHER: Final = 0.0005
-"""Seconds that enough ids for a confirmation may wait for more, while confirmer has just sent some: at full speed that makes them fewer."""
+"""Seconds that enough ids for a confirmation may wait for more, while confirmer has just sent some: at full speed that
+makes them fewer."""
 MANY: Final = 256
 """Ids that do not wait for more."""
 
@@ -58,7 +60,7 @@ class UReceiver(Node[Receiving]):
         inbox.pause_tick = STILL_HERE
 
     def on_start(self) -> None:
-        """Count anew what waits: of the item that the last incarnation died over nobody knows whether it was counted."""
+        """Count anew what waits: whether the item that the last incarnation died over was counted, nobody knows."""
         mailbox = self._station.mailbox
         waiting = sum(item.count for item in mailbox.waiting() if type(item) is Received)
         mailbox.weight_taken = mailbox.weight_put - waiting

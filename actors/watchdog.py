@@ -2,11 +2,11 @@
 
 The rules:
 
-- progress is counted, not timed: an incarnation hangs when it was at work, and had not come back for more, at `LOOKS` looks in
-  a row, each a fixed time after the one before;
+- progress is counted, not timed: an incarnation hangs when it was at work, and had not come back for more, at `LOOKS`
+  looks in a row, each a fixed time after the one before;
 - a look that comes late by more than that time says nothing: then all of the process stood still, or was starved;
-- there are looks only while somebody is at work. An incarnation that goes from sleep to work arms the watchdog, which costs it
-  one look at an attribute; so an idle program makes no wake-ups.
+- there are looks only while somebody is at work. An incarnation that goes from sleep to work arms the watchdog, which
+  costs it one look at an attribute; so an idle program makes no wake-ups.
 """
 
 from __future__ import annotations

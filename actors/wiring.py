@@ -26,8 +26,8 @@ STATE: Final = (
     ("dsender", "resender"),
     ("resender", "dreceiver"),
 )
-"""These replace the state that the original shares behind mutexes. The last three are new: they tell of sources that were restarted, when
-datagrams have left, and ask whether everything is handled that has arrived."""
+"""These replace the state that the original shares behind mutexes. The last three are new: they tell of sources that
+were restarted, when datagrams have left, and ask whether everything is handled that has arrived."""
 
 HOLDS_BACK: Final = (
     ("usender", "resender"),

@@ -1,7 +1,7 @@
 """The protocol of packhorse, without I/O: no thread, socket, clock, logger or random source of its own.
 
-What happens is passed in together with the time; what follows is collected until it is taken. The two halves of a peer, and
-the two parts of each half, share nothing and are joined by the messages in `messages`:
+What happens is passed in together with the time; what follows is collected until it is taken. The two halves of a peer,
+and the two parts of each half, share nothing and are joined by the messages in `messages`:
 
     Numbering -> Redelivery       the sending half: ids and backlog; what is unconfirmed, and sending it again
     Receiving -> Confirmations    the receiving half: what is new and in order; what to confirm and when

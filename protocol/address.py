@@ -21,7 +21,7 @@ Address = tuple[str, int] | tuple[str, int, int, int]
 
 
 def is_numeric(host: str) -> bool:
-    """Tell whether `host` is an IP address rather than a name to resolve. A zone that is a name (`fe80::1%eth0`) is one too."""
+    """Tell whether `host` is an IP address, perhaps with a zone (`fe80::1%eth0`), rather than a name to resolve."""
     try:
         address = ip_address(host)
     except ValueError:

@@ -1,7 +1,8 @@
 """Forgetting what was not used for a while, without looking at everything all the time.
 
-Each key has one entry in a heap, made when it is first seen. When the entry's time comes, the key is asked when it was last
-used, and either goes or gets a new entry. So using a key costs nothing here, and an idle key costs one look per lifetime.
+Each key has one entry in a heap, made when it is first seen. When the entry's time comes, the key is asked when it was
+last used, and either goes or gets a new entry. So using a key costs nothing here, and an idle key costs one look per
+lifetime.
 """
 
 from __future__ import annotations

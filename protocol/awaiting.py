@@ -2,9 +2,10 @@
 
 The rules:
 
-- numbers only ascend. They are given without a gap, nearly always; so each datagram has a slot of one list, which its number tells;
-- what is taken out leaves a hole, an empty slot. The first slot and the last one are never holes, so the list is as long as the
-  oldest and the newest are apart, which the window of numbers limits;
+- numbers only ascend. They are given without a gap, nearly always; so each datagram has a slot of one list, which its
+  number tells;
+- what is taken out leaves a hole, an empty slot. The first slot and the last one are never holes, so the list is as
+  long as the oldest and the newest are apart, which the window of numbers limits;
 - nearly always many are confirmed together that follow each other: then they are taken out in one go.
 """
 
@@ -73,7 +74,10 @@ class Awaiting(Mapping[int, bytes]):
         return datagram
 
     def take_run(self, numbers: Sequence[int]) -> list[bytes]:
-        """Take out, in one go, consecutive datagrams that `numbers` begins with, and return them; none if that cannot be seen at a glance."""
+        """Take out, in one go, the consecutive datagrams that `numbers` begins with, and return them.
+
+        None are taken if that cannot be seen at a glance.
+        """
         slots = self._slots
         place = numbers[0] - self._first if numbers else -1
         most = min(len(numbers), len(slots) - place)

@@ -4,15 +4,16 @@ The rules (protocol/README.md has them in full):
 
 - ids are confirmed in the order in which their packages came, each as often as its package came;
 - a source's ids go out together: `ConfirmPolicy.delay` after the oldest, sooner when there are `count` of them or when
-  one is urgent. Those of other sources that would be due within a fifth of the delay go with them: a thread that is woken for each of
-  many sources would cost more than everything else;
-- what was confirmed within the last `ConfirmPolicy.repeat` seconds is confirmed once more in spare room, up to 32 ids behind the
-  fresh ones: so the loss of a control datagram seldom makes a sender send again;
-- at most `max_peers` wait, and as many are remembered; with one more the oldest is confirmed at once, or no longer remembered;
-- ids of different numberings of a source, which their *echo* tells, never share a datagram (see `identity`). An introduction is
-  acknowledged by an echo alone if no ids come along;
-- a control datagram holds 168 ids, one less with an echo. Of more the oldest go first, since what is confirmed in order costs a sender the
-  least; the original cuts from the newest end and sends that first (`ConfirmPolicy.newest_first`).
+  one is urgent. Those of other sources that would be due within a fifth of the delay go with them: a thread that is
+  woken for each of many sources would cost more than everything else;
+- what was confirmed within the last `ConfirmPolicy.repeat` seconds is confirmed once more in spare room, up to 32 ids
+  behind the fresh ones: so the loss of a control datagram seldom makes a sender send again;
+- at most `max_peers` wait, and as many are remembered; with one more the oldest is confirmed at once, or no longer
+  remembered;
+- ids of different numberings of a source, which their *echo* tells, never share a datagram (see `identity`). An
+  introduction is acknowledged by an echo alone if no ids come along;
+- a control datagram holds 168 ids, one less with an echo. Of more the oldest go first, since what is confirmed in order
+  costs a sender the least; the original cuts from the newest end and sends that first (`ConfirmPolicy.newest_first`).
 """
 
 from __future__ import annotations

@@ -3,29 +3,31 @@
 The rules of `DelayController`:
 
 - the window is counted in bytes and never falls below 16 datagrams of the size that was usual lately;
-- *queueing delay* is what the smoothed round trip takes beyond its smallest value of the last 30 seconds; both are smoothed, so
-  jitter is not taken for a queue. Up to 10 ms, or a quarter of the smallest round trip, it is noise;
-- if it is more for a whole round trip the window shrinks to 70 %, at most once in two round trips: that empties the queue, so that
-  another stack on the same path sees how long the path really is, and the two share it;
-- in the start phase the window grows by half with every round trip, and by less the nearer the delay is to the end of noise; there
-  the phase ends. What is seen now was caused a round trip ago, so a window that doubles overfills the queue before it knows;
-- then the queue is *drained*: 8 datagrams must do until the queue has emptied and everyone has seen how long the path really
-  is; after that half of the window. This is the one time that the window is below its floor;
-- a loss without queueing delay does not shrink it: such losses come from the path, not from us. A window that shrank with
-  every loss would carry 68 packages a second at 20 % loss. But a queue that was full before we came looks like the path. So
-  when 15 % of the window are lost within a round trip the queue is drained in order to look: if the round trip is shorter then, or
-  the losses are gone, it was a queue, and the window shrinks to 70 %; if not the window stays, and the next look is 24 round trips
-  later. When half is lost, or in the start phase a third, half of the window goes;
-- losses count for that only while the window is used, not before a round trip was measured, and not in the round trip after a silence of
-  another: then the path was down, or a confirmation was lost, and neither was a queue;
-- jitter has packages judged lost that were only overtaken. When that is known they are taken back, and a look that is left without a reason ends at once;
-- it grows only while it is used: after the start phase by three such datagrams per round trip, the same for everyone, so that shares
-  become equal; by one while 15 % are lost, and never by more than an eighth.
+- *queueing delay* is what the smoothed round trip takes beyond its smallest value of the last 30 seconds; both are
+  smoothed, so jitter is not taken for a queue. Up to 10 ms, or a quarter of the smallest round trip, it is noise;
+- if it is more for a whole round trip the window shrinks to 70 %, at most once in two round trips: that empties the
+  queue, so that another stack on the same path sees how long the path really is, and the two share it;
+- in the start phase the window grows by half with every round trip, and by less the nearer the delay is to the end of
+  noise; there the phase ends. What is seen now was caused a round trip ago, so a window that doubles overfills the
+  queue before it knows;
+- then the queue is *drained*: 8 datagrams must do until the queue has emptied and everyone has seen how long the path
+  really is; after that half of the window. This is the one time that the window is below its floor;
+- a loss without queueing delay does not shrink it: such losses come from the path, not from us. A window that shrank
+  with every loss would carry 68 packages a second at 20 % loss. But a queue that was full before we came looks like the
+  path. So when 15 % of the window are lost within a round trip the queue is drained in order to look: if the round trip
+  is shorter then, or the losses are gone, it was a queue, and the window shrinks to 70 %; if not the window stays, and
+  the next look is 24 round trips later. When half is lost, or in the start phase a third, half of the window goes;
+- losses count for that only while the window is used, not before a round trip was measured, and not in the round trip
+  after a silence of another: then the path was down, or a confirmation was lost, and neither was a queue;
+- jitter has packages judged lost that were only overtaken. When that is known they are taken back, and a look that is
+  left without a reason ends at once;
+- it grows only while it is used: after the start phase by three such datagrams per round trip, the same for everyone,
+  so that shares become equal; by one while 15 % are lost, and never by more than an eighth.
 
-`Room` turns that into grants: absolute, given when half of the last one is used, and no more at a time than `BURST`, or a quarter
-of a small window, or, at a high rate, what may be sent in a millisecond; but there is always room for one of the largest packages, whatever is left
-of the last grant: with less they would wait for ever. The next waits for as long as the last takes at the
-controller's rate.
+`Room` turns that into grants: absolute, given when half of the last one is used, and no more at a time than `BURST`, or
+a quarter of a small window, or, at a high rate, what may be sent in a millisecond; but there is always room for one of
+the largest packages, whatever is left of the last grant: with less they would wait for ever. The next waits for as long
+as the last takes at the controller's rate.
 """
 
 from __future__ import annotations
@@ -107,7 +109,10 @@ class Controller(Protocol):
         ...
 
     def confirmed(self, count: int, size: int, in_flight: int, round_trip: float | None, now: float) -> None:
-        """Note that so many packages, with `size` bytes in all, were confirmed; `in_flight` bytes were under way before, `round_trip` is a sample or None."""
+        """Note that so many packages, with `size` bytes in all, were confirmed.
+
+        `in_flight` bytes were under way before; `round_trip` is a sample, or None.
+        """
         ...
 
     def lost(self, count: int, size: int, now: float) -> None:

@@ -1,9 +1,10 @@
-"""Packages that may have overtaken the introduction that vouches for them: over jitter half of those do that leave with one.
+"""Packages that may have overtaken the introduction that vouches for them, as half of them do over jitter.
 
 The rules:
 
-- what is not taken, with a hint that its sender chose, is held for a moment and judged once more behind the next introduction from its source.
-  That is what a slower path would have done to it, so nothing can come of it that could not come anyway;
+- what is not taken, with a hint that its sender chose, is held for a moment and judged once more behind the next
+  introduction from its source. That is what a slower path would have done to it, so nothing can come of it that could
+  not come anyway;
 - few are held in all, the latest, and for less than a sender waits for an answer: anybody can send such packages.
 """
 

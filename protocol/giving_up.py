@@ -2,12 +2,13 @@
 
 The rules (protocol/README.md has them in full):
 
-- failing takes two steps, so that it is reported once: `Numbering` is told, hands over the backlog, and then everything goes into one
-  report: what is unconfirmed, and the semi-ordered packages that the receiver has confirmed but keeps behind it;
+- failing takes two steps, so that it is reported once: `Numbering` is told, hands over the backlog, and then everything
+  goes into one report: what is unconfirmed, and the semi-ordered packages that the receiver has confirmed but keeps
+  behind it;
 - once `Numbering` has ended nothing is handed over any more, and one step does;
 - a flush is done when everything below its marks is confirmed, reported or forgotten;
-- a peer with nothing pending is forgotten `memory` seconds after the last traffic with it. What we sent counts too: it is
-  what the peer, which must not forget us sooner, has last seen of us.
+- a peer with nothing pending is forgotten `memory` seconds after the last traffic with it. What we sent counts too: it
+  is what the peer, which must not forget us sooner, has last seen of us.
 """
 
 from __future__ import annotations

@@ -128,8 +128,8 @@ def unpack_header(datagram: bytes) -> tuple[Reliability, Peers, int]:
 def pack_confirmation(ids: Sequence[int], echo: int = 0) -> bytes:
     """Make one control datagram that confirms at most `MAX_CONFIRMED` ids; with none it says only "I live".
 
-    For `echo` see `identity`; originals send 0. Its low 24 bits go into the header and the rest behind the ids, where originals ignore it
-    too: with an echo there is room for one id less.
+    For `echo` see `identity`; originals send 0. Its low 24 bits go into the header and the rest behind the ids, where
+    originals ignore it too: with an echo there is room for one id less.
     """
     wide = _WIDE[len(ids)].pack(*ids)
     narrow = bytearray(ID_SIZE * len(ids))
@@ -150,7 +150,7 @@ def ids_of_run(buffer: bytes, size: int) -> Sequence[int]:
 
 
 def count_up(buffer: bytes, size: int, count: int, first: int) -> bool:
-    """Tell whether the ids of so many package datagrams (see `ids_of_run`) are `first` and those that follow it, in order."""
+    """Tell whether the ids of so many package datagrams (see `ids_of_run`) count up from `first`."""
     if int.from_bytes(buffer[1:HEADER_SIZE], "big") != first:
         return False
     low = first & 0xFF

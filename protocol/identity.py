@@ -2,19 +2,23 @@
 
 The rules (protocol/README.md has them in full):
 
-- every stack has a 64-bit *identity* for its life, most of it random, and every numbering that it begins has a number of its own, its *series*, whose low
-  four bits count the introductions that answer a refusal;
-- an *introduction* goes ahead of the first packages of a numbering and says both, the hint below, and a *checksum* of each of these packages. The
-  receiver answers with an *echo* in its confirmations: whose numbering they confirm, which life of the receiver does so, and the *hint* that packages
-  should carry from then on;
-- a package's hint is the low four bits of its flags: 0 is no hint (an original), 8 to 15 the sender's choice until it has seen an echo, 1 to 7
-  the receiver's, which differs from those of older lives. With the receiver's hint ids are counted from a *base* that differs between lives;
-- with the sender's hint only packages are taken whose checksum was in an introduction: those of other lives may have the same hint and id;
-- where a source was known by another life, or sent what nobody knows, only the receiver's hint is taken, since a dead life never learns it, and the
-  echo says so; but not if all of that has the hint of the first introduction, which it may have overtaken;
+- every stack has a 64-bit *identity* for its life, most of it random, and every numbering that it begins has a number
+  of its own, its *series*, whose low four bits count the introductions that answer a refusal;
+- an *introduction* goes ahead of the first packages of a numbering and says both, the hint below, and a *checksum* of
+  each of these packages. The receiver answers with an *echo* in its confirmations: whose numbering they confirm, which
+  life of the receiver does so, and the *hint* that packages should carry from then on;
+- a package's hint is the low four bits of its flags: 0 is no hint (an original), 8 to 15 the sender's choice until it
+  has seen an echo, 1 to 7 the receiver's, which differs from those of older lives. With the receiver's hint ids are
+  counted from a *base* that differs between lives;
+- with the sender's hint only packages are taken whose checksum was in an introduction: those of other lives may have
+  the same hint and id;
+- where a source was known by another life, or sent what nobody knows, only the receiver's hint is taken, since a dead
+  life never learns it, and the echo says so; but not if all of that has the hint of the first introduction, which it
+  may have overtaken;
 - a package whose hint is unknown is not taken, and *refused*: its sender introduces itself, or begins a new numbering;
-- a numbering of which packages were taken is not begun a second time. When it is introduced again, after it was forgotten or another took its place, the
-  answer is its old echo: its sender uses the hint in it, is refused, and begins another numbering.
+- a numbering of which packages were taken is not begun a second time. When it is introduced again, after it was
+  forgotten or another took its place, the answer is its old echo: its sender uses the hint in it, is refused, and
+  begins another numbering.
 
 Originals ignore the bits of hint and echo, and drop introductions and refusals.
 """
@@ -81,7 +85,8 @@ MAX_ATTEMPT: Final = (1 << ATTEMPT_BITS) - 1
 SLOT: Final = 0.25
 """Seconds for which the hint that senders choose stays the same."""
 MARK_SLOT: Final = 0.05
-"""Seconds for which the marks of stacks that are started stay the same: less than it takes to kill a program and start another one."""
+"""Seconds for which the marks of stacks that are started stay the same: less than it takes to kill a program and start
+another one."""
 STRIDE: Final = 97
 """Slots between the marks of two stacks that a program starts at the same time."""
 SPREAD: Final = 0x9E3779B1
@@ -95,8 +100,8 @@ NONE_TAKEN: Final = -1
 def choose_hint(identity: int, series: int, now: float) -> int:
     """Return the hint of a numbering that begins now, until it is acknowledged.
 
-    Numberings that begin shortly one after the other should have different ones. So it goes by the time, by the series, and by the
-    first three bits of the identity, which count the stacks of a program.
+    Numberings that begin shortly one after the other should have different ones. So it goes by the time, by the series,
+    and by the first three bits of the identity, which count the stacks of a program.
     """
     return CHOSEN + (int(now / SLOT) + (series >> ATTEMPT_BITS) + (identity >> IDENTITY_BITS - 3)) % 8
 
@@ -122,8 +127,8 @@ def base_of(identity: int, series: int, by: int) -> int:
 def make_identity(random: Callable[[], float], serial: int, now: float) -> int:
     """Return an identity for a stack that is started now, in a program that has had `serial` others before.
 
-    All of it is random but for three bits of the serial, and the mark: that goes by the time and by the serial, so two lives of a peer have
-    different ones if the second begins within 50 s of the first.
+    All of it is random but for three bits of the serial, and the mark: that goes by the time and by the serial, so two
+    lives of a peer have different ones if the second begins within 50 s of the first.
     """
     bits = IDENTITY_BITS - 3
     mark = int(now / MARK_SLOT) + serial * STRIDE & MARK
@@ -136,7 +141,7 @@ def checksum_of(package: bytes) -> bytes:
 
 
 def vouching(packages: Sequence[bytes]) -> bytes:
-    """Return what an introduction says of the packages that follow it; they are whole datagrams, with the sender's own hint."""
+    """Return what an introduction says of the packages, whole datagrams with the sender's own hint, that follow it."""
     return b"".join(map(checksum_of, packages))
 
 
@@ -155,7 +160,7 @@ def introduction(identity: int, series: int, chosen: int, packages: Sequence[byt
 
 
 def read_introduction(datagram: bytes) -> tuple[int, int, int, bytes] | None:
-    """Read identity, series, chosen hint, and checksums back to back; None if it is not an introduction, or not as long as one."""
+    """Read identity, series, chosen hint, and checksums back to back; None if it is no introduction, or cut off."""
     more = len(datagram) - INTRODUCTION_SIZE
     if datagram[0] != INTRODUCTION or more < 0 or more % CHECKSUM_SIZE:
         return None
@@ -176,7 +181,7 @@ def read_refusal(datagram: bytes) -> tuple[int, int]:
 
 
 def pack_echo(hint: int, mark: int, by: int) -> int:
-    """Make an echo: the assigned hint, perhaps with `SPURNED`, the mark of the numbering that is confirmed, and that of who confirms.
+    """Make an echo: hint, perhaps with `SPURNED`, the mark of the confirmed numbering, and that of who confirms.
 
     What of the mark has no room in the id bytes of a header, its high bits, travels as `header.pack_confirmation` says.
     """

@@ -2,16 +2,19 @@
 
 The rules:
 
-- the introduction goes ahead of whatever is sent again, until the target acknowledges it or confirms something without an echo, as an
-  original does;
-- the target is a *stranger* when it cannot know this numbering: when it refuses a hint that it has assigned, echoes as another life than the
-  one that acknowledged, or changes between having an identity and not having one;
-- until it is acknowledged, an introduction says which packages follow it, since the target takes no others with our own hint;
-- a refusal of our own hint says that the introduction was lost, or taken for a late one. It is answered by the next attempt, once per round trip, and with what can have
-  been refused: the packages of the last attempt, not what followed since;
+- the introduction goes ahead of whatever is sent again, until the target acknowledges it or confirms something without
+  an echo, as an original does;
+- the target is a *stranger* when it cannot know this numbering: when it refuses a hint that it has assigned, echoes as
+  another life than the one that acknowledged, or changes between having an identity and not having one;
+- until it is acknowledged, an introduction says which packages follow it, since the target takes no others with our own
+  hint;
+- a refusal of our own hint says that the introduction was lost, or taken for a late one. It is answered by the next
+  attempt, once per round trip, and with what can have been refused: the packages of the last attempt, not what followed
+  since;
 - when the target says that it spurns our own hint, what was sent with it goes out once more;
-- when it acknowledges the numbering but confirms nothing, what left with the introduction is lost or has overtaken it, and the refusal may be lost too. Then the oldest
-  package goes out once more: a lone one would wait for its timeout otherwise.
+- when it acknowledges the numbering but confirms nothing, what left with the introduction is lost or has overtaken it,
+  and the refusal may be lost too. Then the oldest package goes out once more: a lone one would wait for its timeout
+  otherwise.
 """
 
 from __future__ import annotations
@@ -42,7 +45,8 @@ __all__ = ["Answer", "Introducing", "Restarts", "introduce"]
 REFUSED_AGAIN: Final = 0.001
 """Seconds that a refusal is taken to have needed, at least; the first one may have needed any time."""
 LONGEST: Final = 1.0
-"""Seconds that a refusal is taken to have needed, at most; it may be about what was sent long after the introduction."""
+"""Seconds that a refusal is taken to have needed, at most; it may be about what was sent long after the
+introduction."""
 TOO_SOON: Final = 0.75
 """Share of the time that the last refusal took, in which another one is about the same packages."""
 
@@ -52,7 +56,10 @@ REMEMBERED: Final = 1024
 
 
 def introduce(outgoing: list[Datagrams], target: Address, introducing: bytes, packages: Sequence[bytes]) -> None:
-    """Have an introduction go ahead of packages that come next: the last one, if that has not left yet and has room for them, or one of their own."""
+    """Have an introduction go ahead of packages that come next.
+
+    The last one vouches for them too, if it has not left yet and has room for them.
+    """
     ahead, last = outgoing[-2:] if len(outgoing) > 1 else (None, None)
     if (
         ahead is not None
@@ -77,7 +84,7 @@ class Restarts:
         return self._marks.get(peer)
 
     def is_news(self, peer: Address, by: int | None) -> bool:
-        """Tell whether the life with this mark was not reported yet, and note that it is now; one without a mark is always news."""
+        """Tell whether the life with this mark is news, and note it; one without a mark always is."""
         if by is None:
             return True
         before = self._marks.pop(peer, None)

@@ -1,13 +1,14 @@
 """How late our own stack is, so that it does not take its own lateness for a loss.
 
-A datagram waits in the stack before it goes out, and its confirmation waits after it has come in: for a thread, for the processor, in
-the system's buffer. In a busy stack that takes longer than the network does. So:
+A datagram waits in the stack before it goes out, and its confirmation waits after it has come in: for a thread, for the
+processor, in the system's buffer. In a busy stack that takes longer than the network does. So:
 
-- a package counts as sent when its datagram has *left* (`Left`), not when it got its number. Messages leave in the order of their
-  *marks*. Until then a package can be neither lost nor overtaken, and no round trip is measured by it; but after `STUCK` seconds it is taken to have left,
-  whatever became of the word of it;
-- when a timeout is due, a question goes the way of the confirmations (`Listen`). When it comes back, everything is handled that had
-  arrived when it was asked; only what is unconfirmed then has timed out. After `PATIENCE` seconds it counts as answered.
+- a package counts as sent when its datagram has *left* (`Left`), not when it got its number. Messages leave in the
+  order of their *marks*. Until then a package can be neither lost nor overtaken, and no round trip is measured by it;
+  but after `STUCK` seconds it is taken to have left, whatever became of the word of it;
+- when a timeout is due, a question goes the way of the confirmations (`Listen`). When it comes back, everything is
+  handled that had arrived when it was asked; only what is unconfirmed then has timed out. After `PATIENCE` seconds it
+  counts as answered.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
 """What the two halves of a peer tell each other.
 
-The sending half of a stack is split between `Numbering` (the usender) and `Redelivery` (the resender), the receiving half
-between `Receiving` (the ureceiver) and `Confirmations` (the confirmer). They share nothing and are joined only by these
-messages, so a simulation that carries them about tests the split that runs.
+The sending half of a stack is split between `Numbering` (the usender) and `Redelivery` (the resender), the receiving
+half between `Receiving` (the ureceiver) and `Confirmations` (the confirmer). They share nothing and are joined only by
+these messages, so a simulation that carries them about tests the split that runs.
 
 Three habits:
 
 - messages carry *runs*, not packages: consecutive packages of one target travel together;
 - a *number* is a package id that never wraps (see `header`); only what comes off the wire is a 24-bit *id*;
 - every message about one target's numbering carries its *life*. A life begins with a peer's first package and ends when
-  the peer fails or is forgotten; what speaks of an older life is not mistaken for news. What concerns who is behind an address carries
-  the *series* of the numbering, which unlike its life travels (see `identity`).
+  the peer fails or is forgotten; what speaks of an older life is not mistaken for news. What concerns who is behind an
+  address carries the *series* of the numbering, which unlike its life travels (see `identity`).
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ __all__ = [
 class Datagrams(msgspec.Struct, frozen=True):
     """Any half -> dsender: datagrams for one target, to be sent in this order.
 
-    `numbers` are those of the packages in them, for traces only. `mark` is that of the last `Sent` they belong to, 0 if to none.
+    `numbers` are those of the packages in them, for traces only. `mark` is that of the last `Sent` they belong to, 0 if
+    to none.
     """
 
     target: Address
@@ -74,8 +75,9 @@ class Listen(msgspec.Struct, frozen=True):
 class Sent(msgspec.Struct, frozen=True):
     """Numbering -> Redelivery: these datagrams got the numbers from `first` on and are about to be sent.
 
-    `before` is how many bytes were sent to the target, in reliable datagrams, before these. Each should be sent in `eager`
-    copies. `series` is that of the numbering, 0 if it is not introduced. `mark` counts these messages, for `Left`; 0 if there will be none.
+    `before` is how many bytes were sent to the target, in reliable datagrams, before these. Each should be sent in
+    `eager` copies. `series` is that of the numbering, 0 if it is not introduced. `mark` counts these messages, for
+    `Left`; 0 if there will be none.
     """
 
     target: Address
@@ -92,8 +94,8 @@ class Sent(msgspec.Struct, frozen=True):
 class Revive(msgspec.Struct, frozen=True):
     """Numbering -> Redelivery: the user sends again to a peer that had failed; `life` is the new one.
 
-    `next` is the number its next package will get, `before` as in `Sent`. The packages given up go first; the answer is a `Grant`, or
-    `Expired` if the peer was forgotten meanwhile.
+    `next` is the number its next package will get, `before` as in `Sent`. The packages given up go first; the answer is
+    a `Grant`, or `Expired` if the peer was forgotten meanwhile.
     """
 
     target: Address
@@ -111,7 +113,7 @@ class Dropped(msgspec.Struct, frozen=True):
 
 
 class Forgotten(msgspec.Struct, frozen=True):
-    """Numbering -> Redelivery: the target's numbering is over, for this reason; these packages still waited for a number."""
+    """Numbering -> Redelivery: the target's numbering is over, for this reason; these packages had no number yet."""
 
     target: Address
     life: int
@@ -169,10 +171,10 @@ class Acknowledged(msgspec.Struct, frozen=True):
 
 
 class Restarted(msgspec.Struct, frozen=True):
-    """Receiving, Redelivery -> Numbering: the target knows nothing of what was sent to it before; begin a new numbering.
+    """Receiving, Redelivery -> Numbering: the target knows nothing of what was sent to it; begin a new numbering.
 
-    `by` is the mark of its present life, None if it has none. Redelivery says which series it means; if the target has only
-    forgotten us, the reason is not RESTARTED.
+    `by` is the mark of its present life, None if it has none. Redelivery says which series it means; if the target has
+    only forgotten us, the reason is not RESTARTED.
     """
 
     target: Address

@@ -2,10 +2,10 @@
 
 The rules:
 
-- a part that is given a list as its `notes` puts into it what happens, as (event, fields); a part whose `notes` are None, which is so
-  to begin with, does nothing of the kind, and it costs one comparison a run;
-- events and fields are those of `packhorse.actors.events`. Packages are told of in runs: `id` of the first and `count`, or
-  `ids` where they are not consecutive.
+- a part that is given a list as its `notes` puts into it what happens, as (event, fields); a part whose `notes` are
+  None, which is so to begin with, does nothing of the kind, and it costs one comparison a run;
+- events and fields are those of `packhorse.actors.events`. Packages are told of in runs: `id` of the first and `count`,
+  or `ids` where they are not consecutive.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def confirmed(target: Address, numbers: Sequence[int], latest: float | None, kno
 
 
 def queued(target: Address, count: int, backlog: int, short: str) -> list[Note]:
-    """Return the notes about packages that have to wait, and about what there is not enough of if they are the first."""
+    """Return the notes about packages that have to wait and, for the first of them, of what there is too little."""
     notes: list[Note] = [("package:queued", {"target": target, "count": count, "backlog": backlog})]
     if backlog == count:
         notes.append(("recovery:window_limited", {"target": target, "trigger": short, "backlog": backlog}))

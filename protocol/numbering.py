@@ -4,13 +4,13 @@ The rules (protocol/README.md has them in full):
 
 - unreliable packages take their ids from one counter per stack and never wait;
 - reliable packages take theirs from one counter per target, starting at 0, in the order they were sent;
-- a number is given only within what `Redelivery` granted, in numbers and in bytes; what has none yet waits in the target's
-  backlog, at most for its lifetime;
+- a number is given only within what `Redelivery` granted, in numbers and in bytes; what has none yet waits in the
+  target's backlog, at most for its lifetime;
 - packages that wait together may be handled together, as a *run*; `send_run` does at once what `send` does one by one;
-- in a run of packages that may arrive in any order those of a size go out together, since the system sends equal sizes at a fraction of
-  the cost. Nothing else changes their order;
-- a numbering is introduced ahead of its first packages until the peer knows it, and all its packages carry a hint at it (see `identity`). When the peer knows
-  nothing of it any more it is given up, and what waits goes on in a new one;
+- in a run of packages that may arrive in any order those of a size go out together, since the system sends equal sizes
+  at a fraction of the cost. Nothing else changes their order;
+- a numbering is introduced ahead of its first packages until the peer knows it, and all its packages carry a hint at it
+  (see `identity`). When the peer knows nothing of it any more it is given up, and what waits goes on in a new one;
 - when the peer has failed its backlog is given up, and numbering goes on where it was: the next package for that target
   wakes `Redelivery`, which first sends again what it holds and then grants room.
 """
@@ -66,10 +66,11 @@ class Numbering:
             fast confirmation could arrive before it is expected.
         to_dsender: datagrams to send.
         released: how many packages no longer wait for a number, by target.
-        failures: reports of packages whose lifetime passed while they waited, and of restarts that left nothing unconfirmed.
+        failures: reports of packages whose lifetime passed while they waited, and of restarts that left nothing
+            unconfirmed.
         waiting: how many packages wait in backlogs.
-        urgent: whether `Redelivery` should look at `to_resender` at once: something waits for its answer, or soon will. Set to True
-            here, and to False by whoever passes that on.
+        urgent: whether `Redelivery` should look at `to_resender` at once: something waits for its answer, or soon will.
+            Set to True here, and to False by whoever passes that on.
     """
 
     notes: list[Note] | None = None
@@ -249,7 +250,8 @@ class Numbering:
     def renew(self, address: Address | None, now: float) -> None:
         """Make anew what is known of a target, or of all if None, because handling it crashes again and again.
 
-        What waits for a number is given up and reported. Numbers, lives and room stay: they are all that is needed to go on.
+        What waits for a number is given up and reported. Numbers, lives and room stay: they are all that is needed to
+        go on.
         """
         del now
         chosen = list(self._targets) if address is None else [known for known in self._targets if known == address]

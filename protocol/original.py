@@ -1,7 +1,7 @@
-"""Loss recovery on the fixed schedule of the protocol's original, for comparison and for tests against recorded traffic.
+"""Loss recovery on the fixed schedule of the original, for comparison and for tests against recorded traffic.
 
-The rule: every package by itself is sent again `ORIGINAL_BASE * 2^n` seconds after its last copy, n = 0, 1, 2, ..., and up to half of that
-later, at random. Nothing is measured.
+The rule: every package by itself is sent again `ORIGINAL_BASE * 2^n` seconds after its last copy, n = 0, 1, 2, ..., and
+up to half of that later, at random. Nothing is measured.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ MAX_EAGER = 8
 
 _KNOWN_LIMIT = 65536
 _known: dict[Any, Address] = {}
-"""Targets as they were given, and in canonical form. Finding that form takes 10 us, so a program with many peers needs them all here."""
+"""Targets as they were given, and in canonical form. Finding that form takes 10 us, so a program with many peers needs
+them all here."""
 
 
 def _is_tuple(target: object) -> TypeGuard[tuple[Any, ...]]:
@@ -66,8 +67,8 @@ class OutPackage(msgspec.Struct, frozen=True, gc=False):
         target: where to: `(host, port)`.
         lifetime: seconds that a reliable package may wait for an id. If it has none by then it is dropped and reported;
             once it has one it goes the whole way. None: for ever.
-        eager: in how many copies a reliable package is sent, a few milliseconds apart and until it is confirmed, for what
-            must not wait a round trip when a copy is lost. 1 to 8.
+        eager: in how many copies a reliable package is sent, a few milliseconds apart and until it is confirmed, for
+            what must not wait a round trip when a copy is lost. 1 to 8.
 
     Raises:
         PackageError: the data is empty or over 504 bytes, or nothing can be sent to the target.

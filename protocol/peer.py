@@ -2,8 +2,8 @@
 
 The rules:
 
-- a peer is active until it fails. It is failing while `Numbering` hands over the backlog, failed once everything was reported, and active again
-  when the user sends to it again;
+- a peer is active until it fails. It is failing while `Numbering` hands over the backlog, failed once everything was
+  reported, and active again when the user sends to it again;
 - what is unconfirmed is *pending* until it was reported;
 - what was given up stays unconfirmed: when the peer is active again it goes first. Nothing is reported twice.
 """
@@ -76,7 +76,7 @@ class Peer:
         return max(self.heard, self.recovery.oldest_sent) + silence
 
     def give_up(self, target: Address) -> tuple[list[int], list[OutPackage]]:
-        """Fail the peer; return numbers and packages of what was not reported yet, in order, and count it as reported."""
+        """Fail the peer; return numbers and packages of what was not reported yet, in order, as reported now."""
         self.phase = Phase.FAILED
         known, reported = {**self.recovery.unconfirmed, **self.recovery.held}, self.recovery.reported
         numbers = [number for number in sorted(known) if number not in reported]

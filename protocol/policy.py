@@ -1,11 +1,11 @@
 """When to send again, when to give up, when to confirm: the choices the wire leaves open.
 
-| policy                     | sends again after                                  | gives a peer up                          |
-|----------------------------|----------------------------------------------------|------------------------------------------|
-| `ResendPolicy()`           | losses as measured, else RTO by RFC 6298, then     | after 20 s of silence, or when a package |
-|                            | probes, at most 1 s apart (see `recovery`)         | is 60 s old with ten copies sent         |
-| `ResendPolicy.original()`  | 220 ms * 2^n and up to half of that on top,        | at the end of the sixth wait             |
-|                            | n = 0, 1, 2, ...                                   |                                          |
+| policy                    | sends again after                              | gives a peer up                         |
+|---------------------------|------------------------------------------------|-----------------------------------------|
+| `ResendPolicy()`          | losses as measured, else RTO by RFC 6298, then | after 20 s of silence, or if a package  |
+|                           | probes, at most 1 s apart (see `recovery`)     | is 60 s old with ten copies sent        |
+| `ResendPolicy.original()` | 220 ms * 2^n and up to half of that on top,    | at the end of the sixth wait            |
+|                           | n = 0, 1, 2, ...                               |                                         |
 
 Silence is counted from the later of the peer's last control datagram and the first sending of its oldest
 unconfirmed package.
@@ -96,7 +96,8 @@ class ConfirmPolicy:
         count: as many ids as this are confirmed without waiting any longer.
         urgent: confirm at once what came doubled or out of order, because its sender may be about to send again.
         repeat: for so many seconds ids are confirmed again in spare room, in case a confirmation is lost; 0 for never.
-        newest_first: of more ids than a datagram holds, the newest go in the first one; else the oldest do, for which a sender waits.
+        newest_first: of more ids than a datagram holds, the newest go in the first one; else the oldest do, for which a
+            sender waits.
 
     Raises:
         ValueError: `delay` is not from 0 to 0.1, `count` is less than 1, or `repeat` is negative.

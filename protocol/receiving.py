@@ -5,18 +5,19 @@ The rules (protocol/README.md has them in full):
 - unreliable packages are delivered as they come;
 - of each source the *next* expected number is kept, and the *holes* below it. A number at or above next opens holes for
   what it skipped; one that fills a hole is new; any other is a duplicate;
-- a package that would make more than 1024 holes is refused: not delivered, not confirmed. The first package of a source is
-  judged as if 0 had been expected;
+- a package that would make more than 1024 holes is refused: not delivered, not confirmed. The first package of a source
+  is judged as if 0 had been expected;
 - everything new or doubled is confirmed, the doubled because its confirmation may be what was lost;
-- an unordered package that is new is delivered at once, a semi-ordered one as soon as no hole is left below it. Until then
-  it is *kept*; at most 1024 are kept per source, then further ones are refused;
+- an unordered package that is new is delivered at once, a semi-ordered one as soon as no hole is left below it. Until
+  then it is *kept*; at most 1024 are kept per source, then further ones are refused;
 - a source with nothing kept is forgotten after `MEMORY` of silence and a `MARGIN` on top. Senders forget after
   `MEMORY` and then start at 0, so within the margin what would be a duplicate or refused begins a new numbering;
-- packages belong to a numbering that was introduced, which their hint tells (see `identity`): one with a hint that nobody knows is not
-  taken, but may be held until its introduction comes (see `early`). A new introduction begins a new numbering; by another life than the one before it is a restart, which is told;
+- packages belong to a numbering that was introduced, which their hint tells (see `identity`): one with a hint that
+  nobody knows is not taken, but may be held until its introduction comes (see `early`). A new introduction begins a new
+  numbering; by another life than the one before it is a restart, which is told;
 - of a source without hints, a duplicate that first came over `TOO_OLD` ago is the first package after a restart;
-- how many sources are known at a time, and who makes room for a stranger, says `sources`. Who is turned away is not delivered, not confirmed,
-  not remembered;
+- how many sources are known at a time, and who makes room for a stranger, says `sources`. Who is turned away is not
+  delivered, not confirmed, not remembered;
 - all sources together may have so many holes and kept packages. Beyond that each may still have a `FEW`.
 """
 
@@ -124,7 +125,7 @@ class Receiving:
     def _run(self, received: Received) -> bool:
         """Take a run at once, if it is what runs usually are: alike, in order, and with nothing missing before it.
 
-        That does what `_package` would do with one after the other, and nothing else. Returns whether it was such a run.
+        That does what `_package` would do with one after the other. Returns whether it was such a run.
         """
         buffer, size, address, time = received.buffer, received.size, received.source, received.time
         flags, count = buffer[0], received.count
@@ -186,7 +187,7 @@ class Receiving:
     def renew(self, source: Address | None, now: float) -> None:
         """Make anew what is known of a source, or of all if None, because handling it crashes again and again.
 
-        Next number, holes and kept packages stay, since they were confirmed: nothing is lost. Everything else is rebuilt.
+        Next number, holes and kept packages stay, since they were confirmed. Everything else is rebuilt.
         """
         chosen = list(self._sources) if source is None else [known for known in self._sources if known == source]
         for address in chosen:
@@ -230,7 +231,7 @@ class Receiving:
         self._reliable(source, number, wire_id, package)
 
     def _recognised(self, address: Address, source: Source, datagram: bytes, wire_id: int, time: float) -> bool:
-        """Tell whether a package belongs to the present numbering of its source, or begins one that needs no introduction."""
+        """Tell whether a package is of its source's present numbering, or begins one that needs no introduction."""
         hint = datagram[0] & HINT_BITS
         if not hint:
             self._plain(address, source, wire_id, time)
@@ -333,7 +334,7 @@ class Receiving:
             self.refused += 1
             self._note("package:refused", source=package.source, **which([number]), trigger="holes")
             if source.echo:
-                # No packhorse stack goes so far. Its base may be that of our former life, so it should hear of the present one.
+                # No packhorse stack goes so far. It may go by our former life, so it should hear of the present one.
                 self._confirm(package.source, source.echo, (), package.time, urgent=True)
             return
         lowest = next(iter(holes), expected)

@@ -2,21 +2,23 @@
 
 The rules of `MeasuredRecovery`, after RFC 8985 (RACK) and RFC 6298:
 
-- every copy of a package gets a *serial* when it is sent; the order of serials is the order of sending, which ids are not,
-  since a package that is sent again keeps its id;
-- a package is lost when a copy sent `tolerance` copies after its last one was confirmed; or when any later copy was, and
-  9/8 of a round trip has passed since. After a full control datagram, which more may follow, that is judged a moment later, since
-  the original sends the newest piece first;
-- `tolerance` is one to begin with. It doubles when sending again was needless: the confirmation came sooner than any round
-  trip could have been. It shrinks by one for every 16 times it was not;
-- if nothing tells of a loss, the packages sent longest ago are sent again after RTO. As long as still nothing is confirmed,
-  two of them are sent as *probes*, at intervals that double up to `longest_wait`; what a probe's confirmation says of
-  the rest is the first rule;
-- a confirmation of a package that had timed out may be that of its first copy: then the peer was only slow, and those of the others follow. So
-  what it says of others is judged when none has come for a quarter of a round trip (of the first timeout, while none is known). When confirmations come again after a timeout, everything that was sent once has
-  RTO from then on. While no round trip is known, any confirmation of a package that was sent again counts as that of its first copy;
-- where more than 2 % are lost, what was lost once is sent again in two copies a few milliseconds apart. That costs no more
-  bandwidth than the loss rate, and spares most packages that are lost twice a second round trip.
+- every copy of a package gets a *serial* when it is sent; the order of serials is the order of sending, which ids are
+  not, since a package that is sent again keeps its id;
+- a package is lost when a copy sent `tolerance` copies after its last one was confirmed; or when any later copy was,
+  and 9/8 of a round trip has passed since. After a full control datagram, which more may follow, that is judged a
+  moment later, since the original sends the newest piece first;
+- `tolerance` is one to begin with. It doubles when sending again was needless: the confirmation came sooner than any
+  round trip could have been. It shrinks by one for every 16 times it was not;
+- if nothing tells of a loss, the packages sent longest ago are sent again after RTO. As long as still nothing is
+  confirmed, two of them are sent as *probes*, at intervals that double up to `longest_wait`; what a probe's
+  confirmation says of the rest is the first rule;
+- a confirmation of a package that had timed out may be that of its first copy: then the peer was only slow, and those
+  of the others follow. So what it says of others is judged when none has come for a quarter of a round trip (of the
+  first timeout, while none is known). When confirmations come again after a timeout, everything that was sent once has
+  RTO from then on. While no round trip is known, any confirmation of a package that was sent again counts as that of
+  its first copy;
+- where more than 2 % are lost, what was lost once is sent again in two copies a few milliseconds apart. That costs no
+  more bandwidth than the loss rate, and spares most packages that are lost twice a second round trip.
 """
 
 from __future__ import annotations
@@ -35,18 +37,22 @@ __all__ = ["MeasuredRecovery"]
 SETTLE: Final = 0.001
 """Seconds between a full confirmation, of which more pieces may follow, and the judgement of what it says."""
 MAX_TOLERANCE: Final = 1024
-"""As many as may be under way: a fast stream over jitter has hundreds overtake. A high one costs an eighth of a round trip, since that is judged too."""
+"""As many as may be under way: a fast stream over jitter has hundreds overtake. A high one costs an eighth of a round
+trip, since that is judged too."""
 TOO_SOON: Final = 0.75
-"""Share of the smallest round trip in which no confirmation can come; less than one, since that is itself a measurement."""
+"""Share of the smallest round trip in which no confirmation can come; less than one, since that is itself a
+measurement."""
 FORGIVENESS: Final = 16
 """Losses that were real for one step of tolerance back."""
 FIRST_RESENDS: Final = 32
 """Packages sent again when the timeout passes for the first time; the rest waits for what their confirmation says."""
 PROBES: Final = 2
 MAX_DOUBLINGS: Final = 30
-"""More would not change a wait that has a limit; 1024 would overflow, for a dead peer that is sent to again and again."""
+"""More would not change a wait that has a limit; 1024 would overflow, for a dead peer that is sent to again and
+again."""
 DOUBT: Final = 0.25
-"""Share of the round trip, or of the first timeout while none is known, for which it is in doubt which copy was confirmed of a package that had timed out."""
+"""Share of the round trip, or of the first timeout while none is known, for which it is in doubt which copy was
+confirmed of a package that had timed out."""
 TWIN_GAP: Final = 0.004
 """Seconds between two copies of a package that was lost."""
 TWIN_LOSS: Final = 0.02
@@ -219,7 +225,7 @@ class MeasuredRecovery(Recovery):
         return super().revive(now)
 
     def refused(self, most: int, now: float, until: float) -> list[int]:
-        """Send again what was refused; see `Recovery.refused`. Who refuses is there, so what is lost next is no reason to wait for longer."""
+        """Send again what was refused; see `Recovery.refused`. Who refuses is there: no reason to wait longer."""
         self._backoff = 0
         return super().refused(most, now, until)
 
@@ -299,7 +305,7 @@ class MeasuredRecovery(Recovery):
         numbers += lost
 
     def _late_at(self, now: float) -> float | None:
-        """Return when the next timeout is; what has not left yet begins to wait anew, since it cannot be sent before now."""
+        """Return when the next timeout is; what has not left yet begins to wait anew: it cannot be sent before now."""
         oldest = self._oldest()
         if oldest is None:
             return None

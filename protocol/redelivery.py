@@ -2,16 +2,16 @@
 
 The rules (protocol/README.md has them in full):
 
-- a package is unconfirmed from the moment it got its number until a control datagram lists its id; when it is sent again,
-  unchanged, is said in `recovery`;
-- `Grant` tells `Numbering` how far it may go: never more than `window` numbers beyond the oldest unconfirmed one, never more bytes
-  than the congestion controller allows, and not in bursts (see `congestion`);
-- a peer fails by silence or by one package's age (see `policy`). How it is given up, reported and in the end forgotten is said in
-  `giving_up`; the numbers given up stay here;
+- a package is unconfirmed from the moment it got its number until a control datagram lists its id; when it is sent
+  again, unchanged, is said in `recovery`;
+- `Grant` tells `Numbering` how far it may go: never more than `window` numbers beyond the oldest unconfirmed one, never
+  more bytes than the congestion controller allows, and not in bursts (see `congestion`);
+- a peer fails by silence or by one package's age (see `policy`). How it is given up, reported and in the end forgotten
+  is said in `giving_up`; the numbers given up stay here;
 - when the user sends to a failed peer again, those go first, as they were: the receiver must not be left with a hole;
-- who is behind a target is noticed by how it answers (see `identity`): what is sent again carries the hint in use, and an introduction
-  goes ahead until the peer has acknowledged it. When the peer knows nothing of the numbering any more, `Numbering` is told, and
-  answers with `Forgotten`.
+- who is behind a target is noticed by how it answers (see `identity`): what is sent again carries the hint in use, and
+  an introduction goes ahead until the peer has acknowledged it. When the peer knows nothing of the numbering any more,
+  `Numbering` is told, and answers with `Forgotten`.
 """
 
 from __future__ import annotations

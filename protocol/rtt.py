@@ -6,10 +6,10 @@ The rules, with the RFC's names:
 - RTO = SRTT + max(G, 4 RTTVAR);
 - samples come only from packages that were sent once (Karn's algorithm; the caller sees to that).
 
-Where we differ, and why: before the first sample the RFC waits 1 s, which suits the whole Internet's past; the protocol's
-original sends again after 220 to 330 ms, its peers expect that, and so 0.3 s is our first timeout. The RFC's floor of 1 s
-for RTO guards against receivers that delay acknowledgements; ours say how late they may be (see `Confirmations`), and that
-delay is part of every sample, so a small G suffices.
+Where we differ, and why: before the first sample the RFC waits 1 s, which suits the whole Internet's past; the
+protocol's original sends again after 220 to 330 ms, its peers expect that, and so 0.3 s is our first timeout. The RFC's
+floor of 1 s for RTO guards against receivers that delay acknowledgements; ours say how late they may be (see
+`Confirmations`), and that delay is part of every sample, so a small G suffices.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 The rules:
 
 - what is handled together is alike: one target, reliable or not, nothing special about a package;
-- between targets there is no order, so packages that wait together are brought together by target; those of one target stay in order;
+- between targets there is no order, so packages that wait together are brought together by target; those of one target
+  stay in order;
 - packages of a run that may arrive in any order are brought together by size. Those that must not, stay as they are;
 - their datagrams are made together.
 """

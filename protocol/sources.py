@@ -3,9 +3,11 @@
 The rules (protocol/README.md has them in full):
 
 - a source with nothing kept is forgotten after `MEMORY` of silence and a `MARGIN` on top;
-- at most `max_peers` are known. For one more the source goes that was *idle* longest; if none is, there is no room. A source is idle when
-  nothing can be under way: `TOO_OLD` after its last package, or if it has holes or kept packages, `MEMORY` and `MARGIN` after it;
-- a package of a known source costs nothing here. A source is looked at when it may have been silent for long, and when a stranger comes.
+- at most `max_peers` are known. For one more the source goes that was *idle* longest; if none is, there is no room. A
+  source is idle when nothing can be under way: `TOO_OLD` after its last package, or if it has holes or kept packages,
+  `MEMORY` and `MARGIN` after it;
+- a package of a known source costs nothing here. A source is looked at when it may have been silent for long, and when
+  a stranger comes.
 """
 
 from __future__ import annotations

@@ -2,12 +2,16 @@
 
 The rules:
 
-- there is room for a package while its number is below `limit` and its bytes are within `budget`; both come from `Redelivery`;
-- what waits leaves in the order it came: with a number, or dropped since its lifetime has passed, or given up with the rest;
-- what waits is kept in runs, since nearly all of it came in runs, has no lifetime, and leaves in runs. What is special about a package (a lifetime, further
-  copies) makes it a run by itself;
-- a target at rest takes little memory: there may be thousands of them. So an empty backlog is shared by all that have none;
-- the backlog is looked at when the next of its packages expires. A look is not taken back when that package leaves: it finds nothing.
+- there is room for a package while its number is below `limit` and its bytes are within `budget`; both come from
+  `Redelivery`;
+- what waits leaves in the order it came: with a number, or dropped since its lifetime has passed, or given up with the
+  rest;
+- what waits is kept in runs, since nearly all of it came in runs, has no lifetime, and leaves in runs. What is special
+  about a package (a lifetime, further copies) makes it a run by itself;
+- a target at rest takes little memory: there may be thousands of them. So an empty backlog is shared by all that have
+  none;
+- the backlog is looked at when the next of its packages expires. A look is not taken back when that package leaves: it
+  finds nothing.
 """
 
 from __future__ import annotations
@@ -89,7 +93,11 @@ class Target:
         return _fitting(run, self.limit - self.next, self.budget - self.total)[0]
 
     def grant(self, limit: int, budget: int) -> None:
-        """Have this room. More of it is needed at once when half is used, at the latest when a burst is left; numbers come with confirmations anyway."""
+        """Have this room.
+
+        More bytes are needed at once when half is used, at the latest when a burst is left; numbers come with
+        confirmations anyway.
+        """
         self.limit, self.budget = limit, budget
         self.scarce = min(BURST, (budget - self.total) // 2)
 
@@ -106,7 +114,7 @@ class Target:
         self.backlog.append((run, expires))
 
     def fitting(self, most: int) -> list[OutPackage]:
-        """Return the packages at the head of the backlog, at most so many, for which there is room; an eager one by itself."""
+        """Return the head of the backlog that there is room for, at most so many packages; an eager one alone."""
         fitting: list[OutPackage] = []
         most = min(most, self.limit - self.next)
         left = self.budget - self.total
@@ -169,7 +177,7 @@ class Target:
         return packages
 
     def renewed(self) -> Target:
-        """Return a target with nothing but what is needed to go on where this one was, which has given up what waited."""
+        """Return a target with what is needed to go on where this one was, which has given up what waited."""
         fresh = Target(self.life, self.next, self.limit, self.total, self.budget, asleep=self.asleep)
         fresh.series, fresh.hint, fresh.base, fresh.peer = self.series, self.hint, self.base, self.peer
         fresh.acknowledged, fresh.left = self.acknowledged, self.left
@@ -177,7 +185,7 @@ class Target:
 
 
 def _fitting(run: Sequence[OutPackage], most: int, left: int) -> tuple[int, int]:
-    """Return how many of these packages, from the first on and at most so many, fit into so many bytes; and how many bytes they take."""
+    """Return how many of these packages, from the first on, at most so many, fit into so many bytes; and their size."""
     if most < len(run):
         run = run[: max(0, most)]
     size = HEADER_SIZE * len(run) + sum([len(package.data) for package in run])

@@ -2,13 +2,15 @@
 
 The rules:
 
-- packages are sent for the first time in *runs*: consecutive numbers, sent together. A run is one record, whatever its length; what is known
-  of each package is its datagram;
-- every copy of a package gets a *serial* when it is sent; the order of serials is the order of sending. Those of a run follow each
-  other, so the serial of a package in it follows from its number;
-- only a package of which further copies were sent has a record of its own (`Copies`). That is the exception, and so may cost more;
-- a peer with nothing unconfirmed takes little memory: there may be thousands of them. So it gives up its tables, shares empty ones with
-  all others like it, and gets new ones when something is sent. Tables are lists where a deque would do, since one takes 600 bytes.
+- packages are sent for the first time in *runs*: consecutive numbers, sent together. A run is one record, whatever its
+  length; what is known of each package is its datagram;
+- every copy of a package gets a *serial* when it is sent; the order of serials is the order of sending. Those of a run
+  follow each other, so the serial of a package in it follows from its number;
+- only a package of which further copies were sent has a record of its own (`Copies`). That is the exception, and so may
+  cost more;
+- a peer with nothing unconfirmed takes little memory: there may be thousands of them. So it gives up its tables, shares
+  empty ones with all others like it, and gets new ones when something is sent. Tables are lists where a deque would do,
+  since one takes 600 bytes.
 """
 
 from __future__ import annotations
@@ -72,7 +74,8 @@ class Copies:
         round_sent: when the first copy was sent since the package was last judged lost.
         round_serial: of that copy.
         copies: how many were sent.
-        lost: how often it was judged lost, or sent again for want of an answer, so that an older copy may be what is confirmed.
+        lost: how often it was judged lost, or sent again for want of an answer, so that an older copy may be what is
+            confirmed.
         first_serial: of the first copy that may be confirmed.
         doubtful: it was sent again for want of an answer, so a confirmation may well be that of an older copy.
     """
@@ -177,7 +180,7 @@ class Recovery:
         return None
 
     def deadline(self, *, timeouts: bool = True) -> float | None:
-        """Return when `due` has something, or None; without `timeouts` something that does not wait for what was heard."""
+        """Return when `due` has something, or None; without `timeouts`, what need not wait for what was heard."""
         raise NotImplementedError
 
     def extra_copies(self, number: int, times: Iterable[float]) -> None:
@@ -211,7 +214,7 @@ class Recovery:
         return numbers
 
     def not_taken(self, most: int, now: float) -> list[int]:
-        """Count the oldest packages, at most so many, as sent for the first time now, because none of them was taken before; return them."""
+        """Count the oldest packages, at most so many, as first sent now, because none was taken before; return them."""
         numbers = list(islice(self.unconfirmed, most))
         for number in numbers:
             copies = self._again(number, now)
@@ -219,7 +222,7 @@ class Recovery:
         return numbers
 
     def refused(self, most: int, now: float, until: float) -> list[int]:
-        """Count as sent again, of the oldest packages, at most so many, those that were last sent by `until`, but at least one; return them."""
+        """Count as sent again, and return, those of the `most` oldest packages last sent by `until`; at least one."""
         oldest = list(islice(self.unconfirmed, most))
         numbers = [number for number in oldest if self._last_sent(number) <= until] or oldest[:1]
         for number in numbers:
@@ -249,7 +252,8 @@ class Recovery:
         """Note that numbers are confirmed.
 
         Returns:
-            How many bytes it was news of; the highest number among them that was sent only once, if any; and the records of the others.
+            How many bytes it was news of; the highest number among them that was sent only once, if any; and the
+            records of the others.
         """
         unconfirmed, copies = self.unconfirmed, self._copies
         taken = [] if copies else unconfirmed.take_run(numbers)

@@ -4,8 +4,8 @@
         stack.send(b"hi", to=("10.0.0.7", 8082))
         package = stack.receiver.recv(timeout=1.0)
 
-`startup` is the front door; `StackSupervisor` is the same as an actor inside a larger system. `packhorse.protocol` is the
-protocol without I/O, `packhorse.actors` the nodes, `packhorse.testing` a clock and a network for tests.
+`startup` is the front door; `StackSupervisor` is the same as an actor inside a larger system. `packhorse.protocol` is
+the protocol without I/O, `packhorse.actors` the nodes, `packhorse.testing` a clock and a network for tests.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The rules:
 
-- only a program that asks for it has such a socket; it is a Unix socket, so the file's permissions say who may look (its owner only);
+- only a program that asks for it has such a socket; it is a Unix socket, so the file's permissions say who may look
+  (its owner only);
 - whoever connects gets one line of JSON, `StackStats.as_dict()`, for each newline it sends;
 - the socket goes with the stack, or when it is closed.
 """

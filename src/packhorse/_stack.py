@@ -110,7 +110,7 @@ class Stack:
         self.sender.send(OutPackage(data, reliability, peers, to), timeout)
 
     def forget(self, target: Address) -> None:
-        """Forget the numbering of a peer, both ways, because it was started anew; a peer with an identity is noticed without that.
+        """Forget the numbering of a peer, both ways, because it was started anew; with an identity it needs no call.
 
         Packages for it that are not confirmed are reported as failed; the next one sent to it gets id 0.
 
@@ -211,8 +211,9 @@ def startup(port: int = 0, host: str = "0.0.0.0", **options: Unpack[StackOptions
     Args:
         port: the UDP port; 0 lets the system choose (see `Stack.address`).
         host: address or name of this machine to bind to. "0.0.0.0" is every IPv4 address of it, "::" every address.
-        options: see `StackSupervisor`: `logger`, `resend`, `confirm`, `controller`, `identity`, `offload`, `inline`, `hang_after`,
-            `max_peers`, `trace_sample`, `trace_peers`, `trace_context`, and for tests `clock`, `transport`, `random`.
+        options: see `StackSupervisor`: `logger`, `resend`, `confirm`, `controller`, `identity`, `offload`, `inline`,
+            `hang_after`, `max_peers`, `trace_sample`, `trace_peers`, `trace_context`, and for tests `clock`,
+            `transport`, `random`.
 
     Raises:
         OSError: the port is taken or the address is not ours. Nothing is left running.
@@ -236,7 +237,7 @@ atexit.register(_close_all)
 
 
 def _orphan_all() -> None:
-    """Fail the stacks that a fork has copied: their threads stayed where they were. Or what is sent would go nowhere."""
+    """Fail the stacks that a fork has copied: their threads are not here, so what is sent would go nowhere."""
     failed = StackFailed("a stack does not come along when its process forks: start one in the child")
     for supervisor in RUNNING:
         core = supervisor.core()

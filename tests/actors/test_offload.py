@@ -1,4 +1,4 @@
-"""Many datagrams in one system call: what arrives is what plain sending brings, whatever the peer and the system know of it."""
+"""Many datagrams in one system call: what arrives is what plain sending brings, whatever peer and system can do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sending without the gate's lock: what nearly every `send` does comes to the same as what it stands for, in the races too."""
+"""Sending without the gate's lock: what nearly every `send` does is what it stands for, in the races too."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def test_parking_tells_whether_there_was_anything_already(transport: UdpTranspor
 
 
 def test_after_a_sleep_one_receive_is_thought_to_be_all(transport: UdpTransport, stranger: socket.socket) -> None:
-    """So that the reader, after an answer, goes to sleep again without having asked in vain; nothing is lost by that."""
+    """So that the reader, after an answer, goes to sleep without having asked in vain; nothing is lost by that."""
     assert transport.park(0.0)
     stranger.sendto(b"1", transport.address)
     stranger.sendto(b"2", transport.address)

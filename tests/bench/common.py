@@ -3,10 +3,10 @@
 The rules:
 
 - whoever sends and whoever receives is a process of its own, made of one that has imported packhorse already;
-- where two processes are measured, each has a CPU of its own, unless `--no-pin` is given: whether the system moves them about decides more
-  than what they do, for everybody who is compared;
-- what is compared runs in turns, round after round, since the machine drifts; a figure is the median of the rounds, and a
-  ratio the median of the ratios within each round;
+- where two processes are measured, each has a CPU of its own, unless `--no-pin` is given: whether the system moves them
+  about decides more than what they do, for everybody who is compared;
+- what is compared runs in turns, round after round, since the machine drifts; a figure is the median of the rounds, and
+  a ratio the median of the ratios within each round;
 - a table opens with the machine and the date.
 """
 
@@ -61,7 +61,7 @@ class _Pinning(argparse.Action):
 
 
 def parser(description: str | None, *, rounds: int | None = 3, pin: bool = False) -> argparse.ArgumentParser:
-    """Return a parser with the options that benches share: how many rounds, if they run in rounds, and where processes run."""
+    """Return a parser with the options that benches share: how many rounds, if any, and where processes run."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     _Pinning.on = pin and len(CPUS) > 1
     if _Pinning.on:
@@ -120,7 +120,7 @@ class Rounds:
         return f"{statistics.median(ratios):.2f}" if ratios else "-"
 
     def flood_table(self, title: str) -> None:
-        """Print the figures of a flood: `arrived`, `rate`, `sending` and `receiving` (CPU us for each), `again`, `twice`."""
+        """Print a flood's figures: `arrived`, `rate`, `sending` and `receiving` (CPU us for each), `again`, `twice`."""
         table = Table(
             title,
             "arrived",

@@ -1,4 +1,4 @@
-"""Ways of getting 64 bytes, or any other number, from one process to another; `others` has those that are not UDP in Python.
+"""Ways of getting 64 bytes, or any number, from one process to another; `others` has those that are not UDP in Python.
 
 | contender | what is sent |
 |---|---|
@@ -6,8 +6,8 @@
 | `Packhorse` | one `send` of one package for each; `recv_many`, where each package has its time stamp |
 | `Messages` | each pushed to a `PackageBuilder`, and taken out of a `MessageDecoder` |
 
-Each has the same four parts, two of which run in a process of their own and two in another. A rate counts from
-the first send until the user of the other end has the last. What is unreliable is over when nothing has come for a second.
+Each has the same four parts, two of which run in a process of their own and two in another. A rate counts from the
+first send until the user of the other end has the last. What is unreliable is over when nothing has come for a second.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SOME = 64
 
 
 class Arrival(NamedTuple):
-    """How many the user got, when the last of them (`time.monotonic`), what that took of the CPU (seconds), and how many came once more.
+    """What the user got: how many, when the last (`time.monotonic`), for how much CPU (seconds), how many once more.
 
     What came once more was sent again though it was not lost.
     """
@@ -62,7 +62,7 @@ class Arrival(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """When sending began (`time.monotonic`), what it took of the CPU (seconds), and how many datagrams were sent again."""
+    """When sending began (`time.monotonic`), its CPU (seconds), and how many datagrams were sent again."""
 
     began: float
     cpu: float

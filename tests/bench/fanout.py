@@ -3,8 +3,8 @@
     python tests/bench/fanout.py                                 # 50 peers
     python tests/bench/fanout.py --peers 5 --packages 5000       # a quick look
 
-The peers are one process with one socket that confirms what comes (see `scripted`), so that what is measured is the sender. The rate is
-that of arrival.
+The peers are one process with one socket that confirms what comes (see `scripted`), so that what is measured is the
+sender. The rate is that of arrival.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python tests/bench/flood.py                      # 200 000 of 64 and of 504 bytes, and of sizes at random
     python tests/bench/flood.py --packages 10000     # a quick look
 
-Sender and receiver are two processes. The rate is that of arrival, from the first send until the last is received; a bare loop loses what finds no room
-in the receiver's buffer, packhorse must lose nothing that is reliable.
+Sender and receiver are two processes. The rate is that of arrival, from the first send until the last is received; a
+bare loop loses what finds no room in the receiver's buffer, packhorse must lose nothing that is reliable.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How long packages are under way over a lossy link: packhorse, the original's schedule, ENet where it is installed, and a bare `sendto`.
+"""How long packages are under way over a lossy link: packhorse, the original's schedule, ENet, a bare `sendto`.
 
     python tests/bench/latency.py                    # the table (some ten minutes)
     python tests/bench/latency.py --packages 500     # a quick look
     python tests/bench/latency.py --plot latency.svg # and the distribution at 20 % loss as a picture
 
-Sender, link and receiver are three processes; the link delays by 20 ms each way and loses in both directions. Latency is from just
-before `send` until just after `recv`, by `time.monotonic`, which processes share on Linux.
+Sender, link and receiver are three processes; the link delays by 20 ms each way and loses in both directions. Latency
+is from just before `send` until just after `recv`, by `time.monotonic`, which processes share on Linux.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""What a package costs with 1, 100 and 10 000 peers at the same rate, what an idle peer costs, and 100 stacks in one process.
+"""What a package costs with 1, 100 and 10 000 peers at the same rate, what an idle peer costs, and 100 stacks at once.
 
     python tests/bench/peers.py                                               # four minutes
     python tests/bench/peers.py --peers 1 100 --packages 2000 --stacks 5      # a quick look
 
-The peers are one socket with many addresses (see `scripted`). It confirms each package by a datagram of its own, however many peers
-there are, and sends from one source after the other. *User CPU* is what the stack's process spends outside of system calls, with the
-loop that sends or receives. Before anything is measured each peer has had one package. Memory is what the process has grown by then. Of several rounds the cheapest
-counts: work beside it only ever adds.
+The peers are one socket with many addresses (see `scripted`). It confirms each package by a datagram of its own,
+however many peers there are, and sends from one source after the other. *User CPU* is what the stack's process spends
+outside of system calls, with the loop that sends or receives. Before anything is measured each peer has had one
+package. Memory is what the process has grown by then. Of several rounds the cheapest counts: work beside it only ever
+adds.
 """
 
 from __future__ import annotations
@@ -192,7 +193,8 @@ def main() -> None:
             )
         table.end()
     table = Table(
-        "stacks in one process", "s to start", "threads", "KiB each", "arrived", "packages a second", "CPU us per package",
+        "stacks in one process", "s to start", "threads", "KiB each", "arrived", "packages a second",
+        "CPU us per package",
         "CPU while idle", "s to close",
     )  # fmt: skip
     with process(_stacks, given.stacks, given.packages, pause) as stacks:

@@ -3,7 +3,8 @@
     python tests/bench/pingpong.py                   # 20 000 round trips of 64 bytes
     python tests/bench/pingpong.py --packages 1000   # a quick look
 
-The two ends are two processes. A round trip is from just before `send` until just after `recv`; the next begins when it is over.
+The two ends are two processes. A round trip is from just before `send` until just after `recv`; the next begins when it
+is over.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """Thousands of peers that cost next to nothing: a few sockets that have every address 127.x.y.z of this machine.
 
-The kernel tells with each datagram which address it was sent to, and sends from whichever address it is told (IP_PKTINFO), so that
-to a stack each address is a peer of its own. `answering` confirms what it gets; `sources` sends what it is told to.
+The kernel tells with each datagram which address it was sent to, and sends from whichever address it is told
+(IP_PKTINFO), so that to a stack each address is a peer of its own. `answering` confirms what it gets; `sources` sends
+what it is told to.
 
-Peers of its own would have as many receive buffers, and what all of them may have under way overfills a single one: then what is
-sent again was lost. So those that answer share `BUFFERS` of them, among which the kernel divides them (SO_REUSEPORT).
+Peers of its own would have as many receive buffers, and what all of them may have under way overfills a single one:
+then what is sent again was lost. So those that answer share `BUFFERS` of them, among which the kernel divides them
+(SO_REUSEPORT).
 """
 
 from __future__ import annotations
@@ -104,7 +106,7 @@ def _ids(batch: list[Any]) -> dict[tuple[Any, bytes], bytearray]:
 
 
 def sources(pipe: Connection, to: Address, count: int, rate: float, size: int) -> None:
-    """Be so many sources of unordered packages. At each word, a number, send so many at a rate, from one source after the other."""
+    """Be so many sources of unordered packages: at each word, a number, send so many at a rate, taking turns."""
     data = bytes(size)
     at = [
         [(socket.IPPROTO_IP, IP_PKTINFO, struct.pack("=I4s4s", 0, IPv4Address(FIRST + number).packed, bytes(4)))]

@@ -3,12 +3,12 @@
     python tests/bench/soak.py                                                           # eleven minutes
     python tests/bench/soak.py --minutes 0.05 --peak 5000 --paced 1000                   # a quick look
 
-First a short flood tells the peak. Then a share of it is sent for minutes: memory must not grow, nothing may be lost. *KiB a minute* is the
-slope of the resident memory, without the first fifth of the time. Latency is from just before the first `send` of a millisecond's share
-until just after `recv_many`, of one package in sixteen.
+First a short flood tells the peak. Then a share of it is sent for minutes: memory must not grow, nothing may be lost.
+*KiB a minute* is the slope of the resident memory, without the first fifth of the time. Latency is from just before the
+first `send` of a millisecond's share until just after `recv_many`, of one package in sixteen.
 
-Last, the seconds of CPU for packages at 10 000 a second, sent one at a time or ten every millisecond. The original takes 3.7 s for sending
-and 2.2 s for receiving 100 000 of them.
+Last, the seconds of CPU for packages at 10 000 a second, sent one at a time or ten every millisecond. The original
+takes 3.7 s for sending and 2.2 s for receiving 100 000 of them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SAMPLES = 100_000
 
 
 class Memory:
-    """The resident memory of this process over time. What it notes must not make the process grow, so it takes all its room at once."""
+    """The resident memory of this process over time. It takes all its room at once, so as not to grow itself."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
@@ -146,7 +146,8 @@ def soak(contender: Packhorse, rate: float, minutes: float, size: int) -> None:
     table = Table(contender.name, "packages", "a second", "CPU us each", "resident MiB at the end", "KiB a minute")
     for name, end in (("sent", sent), ("arrived", arrived)):
         table.row(
-            name, f"{end.packages:,}", f"{end.packages / end.seconds:,.0f}", f"{end.cpu / max(1, end.packages) * 1e6:.2f}",
+            name, f"{end.packages:,}", f"{end.packages / end.seconds:,.0f}",
+            f"{end.cpu / max(1, end.packages) * 1e6:.2f}",
             f"{end.memory / 2**20:.1f}", f"{end.slope / 1024:+.1f}",
         )  # fmt: skip
     p50, p99, largest = (f"{seconds * 1000:.2f}" for seconds in arrived.latencies)

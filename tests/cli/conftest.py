@@ -110,7 +110,7 @@ class Commands:
         return command
 
     def receive(self, *arguments: str, linger: float | None = None) -> Command:
-        """Start `packhorse receive` on a free port of this machine alone, perhaps one that lingers for other than 2 s."""
+        """Start `packhorse receive` on a free port of this machine alone, perhaps to linger for other than 2 s."""
         options = ("receive", "--host", "127.0.0.1", "--port", "0", *arguments)
         if linger is None:
             return self(*options)

@@ -1,10 +1,12 @@
 """A larger system that owns a stack: `python -m tests.embedding.town PORT` runs it until its standard input ends.
 
-One supervisor keeps three children, started in this order; "rest_for_one" means that whoever comes after a child that crashed is restarted with it.
+One supervisor keeps three children, started in this order; "rest_for_one" means that whoever comes after a child that
+crashed is restarted with it.
 
 - `ledger` remembers what the town was told. It comes first, so that no failure of the network costs it anything.
 - `stack` is the whole of packhorse. When it gives up, it is replaced by a new one on the same port.
-- `gate` belongs to one stack: in `on_start` it asks for the handles, subscribes, and from then on gets every package by tell.
+- `gate` belongs to one stack: in `on_start` it asks for the handles, subscribes, and from then on gets every package by
+  tell.
 """
 
 from __future__ import annotations

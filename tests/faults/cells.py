@@ -2,9 +2,11 @@
 
 The rules:
 
-- two stacks on real sockets send each other packages all the time, unordered and semi-ordered; the fault is in the first;
+- two stacks on real sockets send each other packages all the time, unordered and semi-ordered; the fault is in the
+  first;
 - afterwards each package that `try_send` took was delivered, and that once and in the promised order, or was reported;
-- afterwards both stacks work: a package each way is delivered and confirmed. If the fault came during the shutdown both end instead;
+- afterwards both stacks work: a package each way is delivered and confirmed. If the fault came during the shutdown both
+  end instead;
 - nothing is left: no thread, descriptor or registry entry;
 - everything random in a cell comes from its name and the seed.
 """

@@ -1,7 +1,7 @@
 """The random killer: one fault after the other in two stacks that never stop sending.
 
-`python -m tests.faults.matrix --kills 10000 --seed 7`. After each fault something must get through in both directions, so that the stacks stay
-within what escalation allows. The promises are those of the matrix, checked all the time.
+`python -m tests.faults.matrix --kills 10000 --seed 7`. After each fault something must get through in both directions,
+so that the stacks stay within what escalation allows. The promises are those of the matrix, checked all the time.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def kill(count: int, seed: int) -> int:
     faults = ", ".join(f"{name} {number}" for name, number in sorted(done.items()))
     delivered = sum(direction.delivered for direction in field.directions)
     print(
-        f"{done.total()} kills in {time.monotonic() - began:.0f} s ({faults}), {restarts} restarts of the first stack's nodes; {delivered} delivered, "
+        f"{done.total()} kills in {time.monotonic() - began:.0f} s ({faults}), "
+        f"{restarts} restarts of the first stack's nodes; {delivered} delivered, "
         f"{sum(len(direction.reported - direction.settled) for direction in field.directions)} only reported"
     )
     if problem:

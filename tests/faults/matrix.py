@@ -74,8 +74,10 @@ def main(arguments: list[str] | None = None) -> int:
     print(table(outcomes))
     delivered, restarts = (sum(getattr(o, what) for o in outcomes) for what in ("delivered", "restarts"))
     print(
-        f"{len(outcomes)} cells in {time.monotonic() - began:.0f} s, {broken} broken, {sum(o.struck for o in outcomes)} struck; {delivered} packages delivered, "
-        f"{restarts} restarts; nodes: {', '.join(dict.fromkeys(cell.node for cell in cells))}; links: {', '.join(LINKS)}"
+        f"{len(outcomes)} cells in {time.monotonic() - began:.0f} s, {broken} broken, "
+        f"{sum(o.struck for o in outcomes)} struck; {delivered} packages delivered, "
+        f"{restarts} restarts; nodes: {', '.join(dict.fromkeys(cell.node for cell in cells))}; "
+        f"links: {', '.join(LINKS)}"
     )
     return 1 if broken else 0
 

@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing: `python -m tests.fuzz.fuzz TARGET [OPTION OF LIBFUZZER ...]`, with the dependency group `fuzz`.
+"""Coverage-guided fuzzing: `python -m tests.fuzz.fuzz TARGET [OPTION OF LIBFUZZER ...]`; dependency group `fuzz`.
 
 README.md beside this says what the targets are, and what to do with a finding.
 """
@@ -36,7 +36,7 @@ FOLDER: Final = Path(".fuzz")
 
 
 class Watch:
-    """Hands inputs to a target, and says how far it is. One that takes too long, or too much memory, fails where it is at the time.
+    """Hands inputs to a target, and says how far it is. One that takes too long, or too much memory, fails at once.
 
     Args:
         take: the target.
@@ -96,7 +96,8 @@ class Watch:
         memory = getrusage(RUSAGE_SELF).ru_maxrss // 1024
         print(
             f"{self._inputs} inputs in {seconds:.0f} s, {self._inputs / seconds:.0f} a second, "
-            f"in {time.process_time():.0f} s of processor; slowest {self._slowest * 1000:.1f} ms; at most {memory} MB; {self._said()}",
+            f"in {time.process_time():.0f} s of processor; slowest {self._slowest * 1000:.1f} ms; "
+            f"at most {memory} MB; {self._said()}",
             flush=True,
         )
 

@@ -1,4 +1,4 @@
-"""One input is the payload of one package, read as messages of one of many types. Whatever it is, it is values or one error."""
+"""One input is the payload of one package, read as messages of one of many types: it is values, or one error."""
 
 from __future__ import annotations
 

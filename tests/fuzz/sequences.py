@@ -59,9 +59,9 @@ class _Twins(World):
 
 
 def take(data: bytes) -> int:
-    """Read `data` as receives: who and when (1 byte), size of a datagram (1), how many (1), their bytes; return how many datagrams it was.
+    """Read `data` as receives, each who and when, the size of a datagram, how many (1 byte each), and their bytes.
 
-    Odd sizes stand for sizes around the limit of a datagram.
+    Odd sizes stand for sizes around the limit of a datagram. Returns how many datagrams it was.
     """
     world = _Twins()
     at = 0

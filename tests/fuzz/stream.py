@@ -1,12 +1,14 @@
 """One input is one datagram, or a run of them, for a world that stays: what thousands of inputs do to it together.
 
-- The first byte says who sends it (2 bits), what it aims at (3), how many there are (2), and whether the user sends something before (1);
-  the second how much time has passed; the rest is the datagram.
-- Bytes that are guessed hardly ever belong to the numbering in progress, whose ids begin anywhere and whose hint is one of 16. So the
-  datagram may be *aimed*: its ids count from what is expected, and hint, echo or checksum are the right ones.
-- Limits that take a thousand packages of one source in a row would hardly ever be reached. So they are made `NARROW` for this.
-- The world is made anew after `LASTING` inputs. Those since then are remembered, since a failure may need all of them: `Stream.past` is a
-  file's content from which `again` repeats them.
+- The first byte says who sends it (2 bits), what it aims at (3), how many there are (2), and whether the user sends
+  something before (1); the second how much time has passed; the rest is the datagram.
+- Bytes that are guessed hardly ever belong to the numbering in progress, whose ids begin anywhere and whose hint is one
+  of 16. So the datagram may be *aimed*: its ids count from what is expected, and hint, echo or checksum are the right
+  ones.
+- Limits that take a thousand packages of one source in a row would hardly ever be reached. So they are made `NARROW`
+  for this.
+- The world is made anew after `LASTING` inputs. Those since then are remembered, since a failure may need all of them:
+  `Stream.past` is a file's content from which `again` repeats them.
 """
 
 # pyright: reportPrivateUsage=false
@@ -46,8 +48,8 @@ STEPS: Final = (
 )
 """Seconds that have passed, by the second byte: mostly few, so that something can come about."""
 SLOWLY: Final = 0.01
-"""In every second world so much less time passes: what is forgotten after ten minutes is not forgotten there, and must not be much.
-There the parts take notes, too."""
+"""In every second world so much less time passes: what is forgotten after ten minutes is not forgotten there, and must
+not be much. There the parts take notes, too."""
 OPEN: Final = 64
 """Packages that may be under way before the user waits."""
 LARGE: Final = bytes(MAX_PAYLOAD)
@@ -59,7 +61,8 @@ CHECKED: Final = 64
 NARROW: Final = {"MAX_HOLES": 48, "MAX_KEPT": 24, "ALL_HOLES": 96, "ALL_KEPT": 48}
 """Limits of `protocol.receiving`."""
 HEAVIEST: Final = 256 * 1024
-"""Bytes that the world may take. With full tables it is some 70 kB; numberings that were given up a moment ago come to that."""
+"""Bytes that the world may take. With full tables it is some 70 kB; numberings that were given up a moment ago come to
+that."""
 
 Aim = Callable[[World, Any, bytes], bytes]
 
@@ -110,7 +113,7 @@ class Stream:
             self.weigh()
 
     def past(self) -> bytes:
-        """Return whether time passes slowly (1 byte), and the inputs since the world was made, each behind its length (2)."""
+        """Return whether time passes slowly (1 byte), and the inputs so far, each behind its length (2)."""
         return bytes([self._slowly]) + b"".join(len(data).to_bytes(2, "big") + data for data in self._inputs)
 
     def said(self) -> str:
@@ -198,7 +201,7 @@ def _refusal(world: World, source: Any, datagram: bytes) -> bytes:
 
 
 def _introduction(world: World, source: Any, datagram: bytes) -> bytes:
-    """Introduce a numbering near the one that is known, of the same life, of one of three others, or of one that never was before."""
+    """Introduce a numbering near the known one, of the same life, of one of three others, or of a new one."""
     known = world.receiving._sources.get(source)
     same = known is not None and known.who.identity is not None and datagram[0] & 1
     identity = known.who.identity if known is not None and same else datagram[0] >> 6 or world.datagrams + 4

@@ -14,7 +14,7 @@ IDS = st.one_of(st.integers(0, 8), st.sampled_from([1023, 1024, 1025, 0x7FFFFF, 
 
 @st.composite
 def receives(draw: st.DrawFn) -> bytes:
-    """One receive as `sequences` reads it: a run of datagrams of one size, whose ids follow each other more often than not."""
+    """One receive as `sequences` reads it: datagrams of one size, whose ids follow each other more often than not."""
     size, count = draw(st.integers(1, 16)), draw(st.integers(0, 12))
     flags, first = draw(FLAGS), draw(IDS)
     run = bytearray([draw(st.integers(0, 255)), size, count])

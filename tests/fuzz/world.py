@@ -1,5 +1,6 @@
-"""Both halves of a stack without actors, and what must hold of them whatever comes: no exception, no table beyond its limit, no output
-that nobody asked for.
+"""Both halves of a stack without actors, and what must hold of them whatever comes.
+
+That is: no exception, no table beyond its limit, no output that nobody asked for.
 """
 
 # pyright: reportPrivateUsage=false
@@ -147,7 +148,7 @@ class World:
         self.receiving.received(received)
 
     def carry(self) -> None:
-        """Do what is due, and take what the parts tell each other to where it belongs; what leaves the stack is looked at and dropped."""
+        """Do what is due, and carry what the parts tell each other; what leaves the stack is looked at and dropped."""
         receiving, confirmations, redelivery = self.receiving, self.confirmations, self.redelivery
         receiving.tick(self.now)
         for message in receiving.to_confirmer:

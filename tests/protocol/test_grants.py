@@ -54,7 +54,7 @@ def test_no_number_is_granted_beyond_the_window_above_the_oldest_unconfirmed() -
 def test_whenever_all_room_is_used_and_the_oldest_is_confirmed_there_is_a_grant(
     window: int, controller: Callable[[], Controller]
 ) -> None:
-    """Also after `Redelivery` forgot the peer while a sending was under way: then any room may be left of the old grant."""
+    """Also after `Redelivery` forgot the peer while a sending was under way: then much of the old grant may be left."""
     for first, room in [(0, window), *((5000, room) for room in range(1, window + 1))]:
         resender = Resender(window=window, controller=controller)
         following, limit = first, first + room

@@ -1,4 +1,4 @@
-"""Our own stack's lateness: what has not left is not lost, and a timeout counts only when everything that has arrived is handled."""
+"""Our own stack's lateness: what has not left is not lost, and what has arrived is handled before a timeout counts."""
 
 # pyright: reportPrivateUsage=false
 # The reason: what was measured is not shown to anybody else.

@@ -1,4 +1,4 @@
-"""What the sending half does when its own hint is refused or spurned, and when nothing that went with an introduction is confirmed."""
+"""The sending half when its hint is refused or spurned, and when nothing an introduction vouched for is confirmed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Traffic recorded from the protocol's original, and what packhorse is expected to do in its place.
 
-What an original does not see is left out of the comparison: introductions and refusals, which it drops with a warning, the low four bits
-of a package's flags, the id bytes in the header of a confirmation, and behind its ids what is too short for one, all of which it ignores (`seen`).
+What an original does not see is left out of the comparison: introductions and refusals, which it drops with a warning,
+the low four bits of a package's flags, the id bytes in the header of a confirmation, and behind its ids what is too
+short for one, all of which it ignores (`seen`).
 
 Packhorse differs on purpose in some recordings; `expected` takes that into account, by name:
 

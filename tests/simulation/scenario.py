@@ -1,7 +1,7 @@
 """One random schedule per seed, and the promises that hold after every one of them.
 
-`run(seed)` makes two or three peers, links that lose, delay, double, reorder and go down, and users who send at random; then it lets
-time pass until nothing more can happen, and checks. Nothing here is random but by the seed.
+`run(seed)` makes two or three peers, links that lose, delay, double, reorder and go down, and users who send at random;
+then it lets time pass until nothing more can happen, and checks. Nothing here is random but by the seed.
 """
 
 # pyright: reportPrivateUsage=false

@@ -1,6 +1,7 @@
 """How well packages are delivered: the figures that users may count on, in virtual time and with fixed seeds.
 
-Unless a test says otherwise: 200 packages a second, of 64 and 504 bytes in turn, 20 ms each way, as much loss one way as the other.
+Unless a test says otherwise: 200 packages a second, of 64 and 504 bytes in turn, 20 ms each way, as much loss one way
+as the other.
 """
 
 from __future__ import annotations
@@ -221,7 +222,7 @@ def test_two_that_send_small_packages_lose_little_at_a_bottleneck_too() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_eight_that_start_together_at_a_bottleneck_soon_lose_little(seed: int) -> None:
-    """Their first bursts alone are four times what the queue holds, and their floors together more than the path does."""
+    """Their first bursts alone are four times what the queue holds, and their floors more than the path does."""
     _check_use(Bottleneck(8, seed=seed), loss=0.06, share=0.3, seconds=15.0)
 
 

@@ -1,7 +1,7 @@
 """Peers that are started anew at any moment, over links on which packages of their old lives come late.
 
-`run(seed)` is one random schedule. Whatever happens, every package of a peer's last life is delivered or reported, no receiving life gets one
-twice or out of order, and nothing of an old life comes after the first package of a new one.
+`run(seed)` is one random schedule. Whatever happens, every package of a peer's last life is delivered or reported, no
+receiving life gets one twice or out of order, and nothing of an old life comes after the first package of a new one.
 """
 
 from __future__ import annotations
@@ -179,13 +179,13 @@ def test_users_may_forget_peers_between_restarts(first_seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [731, 6170, 6759, 7730])
 def test_hard_restarts(seed: int) -> None:
-    """Late introductions of dead lives, also of some that were never heard before, and two lives whose marks were the same."""
+    """Late introductions of dead lives, also of some never heard before, and two lives with the same mark."""
     run(seed)
 
 
 @pytest.mark.parametrize("seed", [799, 5759, 7517])
 def test_hard_restarts_of_both(seed: int) -> None:
-    """Packages that came late, or ahead of their introduction, and whose hint and id were also those of another life."""
+    """Packages that came late, or ahead of their introduction, and had the hint and id of another life's."""
     run(seed, both=True)
 
 

@@ -1,4 +1,4 @@
-"""How stacks end: closing in any order, giving up what stays unconfirmed, being stopped from outside, being forgotten."""
+"""How stacks end: closed in any order, giving up what stays unconfirmed, stopped from outside, forgotten."""
 
 from __future__ import annotations
 
@@ -482,7 +482,8 @@ for number in range({count}):
         (
             "from packhorse import *\n"
             "sender = StackSupervisor.start(0, '127.0.0.1').proxy().sender().get()\n"
-            "stack_send = lambda data: sender.send(OutPackage(data, Reliability.UNORDERED, Peers.PLAYERS, ('127.0.0.1', {port})))"
+            "package = lambda data: OutPackage(data, Reliability.UNORDERED, Peers.PLAYERS, ('127.0.0.1', {port}))\n"
+            "stack_send = lambda data: sender.send(package(data))"
         ),
     ],
     ids=["startup", "supervisor"],

@@ -10,11 +10,12 @@ import os, packhorse
 with packhorse.startup(host="127.0.0.1") as stack:
     stack.send(b"waits for the parent alone", to=stack.address)
     stack.sender.flush(10)
+    package = packhorse.OutPackage(b"x", packhorse.Reliability.UNORDERED, packhorse.Peers.PLAYERS, stack.address)
     child = os.fork()
     if child == 0:
         for call in (
             lambda: stack.send(b"from the child", to=stack.address),
-            lambda: stack.sender.send_many([packhorse.OutPackage(b"x", packhorse.Reliability.UNORDERED, packhorse.Peers.PLAYERS, stack.address)]),
+            lambda: stack.sender.send_many([package]),
             lambda: stack.sender.flush(10),
             lambda: stack.receiver.recv(10),
             lambda: stack.errors.recv(10),

@@ -1,4 +1,4 @@
-"""Nodes that hang: they are left behind, their successors work on a copy of their state, and nothing is lost or doubled."""
+"""Nodes that hang are left behind; successors work on a copy of their state; nothing is lost or doubled."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Simulated peers that log: what their halves do, written as events of the table.
 
-It looks at the halves from outside, before and after each step, so the logs are right by construction and not by what the nodes log.
+It looks at the halves from outside, before and after each step, so the logs are right by construction and not by what
+the nodes log.
 """
 
 # pyright: reportPrivateUsage=false
@@ -75,7 +76,7 @@ class TracedPolicy(ResendPolicy):
 
 
 class LoggedPeer(SimulatedPeer):
-    """A peer with a log of its own; `skew` is how wrong its wall clock is, `uptime` what its monotonic clock began with."""
+    """A peer with a log of its own; `skew` is how wrong its wall clock is, `uptime` what its monotonic began with."""
 
     def __init__(self, simulation: Simulation, address: Address, *, skew: float, uptime: float, **options: Any) -> None:
         super().__init__(simulation, address, **options)

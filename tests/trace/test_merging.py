@@ -15,7 +15,7 @@ WALL = 1_700_000_000.0
 
 
 def one_exchange(*, wall: float | None, back: bool = True) -> tuple[Script, Script]:
-    """A package that takes 20 ms, and its confirmation, which takes 30; the receiver's wall clock is wrong by `wall`."""
+    """A package that takes 20 ms, and its confirmation, 30; the receiver's wall clock is wrong by `wall`."""
     here, there = Script(HERE, start=100.0), Script(THERE, start=5000.0, wall=wall)
     here.sends(101.0, THERE, 0)
     there.gets(5001.020, HERE, 0)

@@ -1,4 +1,4 @@
-"""The story of every package can be told from the merged logs alone: held against what the simulation knows, over random lossy runs."""
+"""The merged logs alone tell every package's story: held against what the simulation knows, over random lossy runs."""
 
 from __future__ import annotations
 

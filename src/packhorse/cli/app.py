@@ -109,7 +109,7 @@ def demo(
         str,
         typer.Option(
             metavar="TIME",
-            help="Time that a datagram takes, each way: 20ms or 0.02 (seconds). Up to half of it comes on top at random.",
+            help="Time that a datagram takes, each way: 20ms or 0.02 (seconds). Up to half of it is added at random.",
         ),
     ] = "20ms",
     seed: Annotated[int, typer.Option(help="Of the link's bad luck; the same seed has the same luck.")] = 1,

@@ -3,9 +3,12 @@
 The rules:
 
 - the server only counts, or sends back (`counting`); what is measured, and for how long, is the client's choice;
-- what the two say to each other is semi-ordered and for the server, what is measured is for the players: `Peers` tells them apart;
-- a rate is that of arrival, from the first packages to the last, by the server's clock, so that the clocks need not agree;
-- round trips come one after the other, each sent when the one before is back, or lost: so they show the path, not a queue;
+- what the two say to each other is semi-ordered and for the server, what is measured is for the players: `Peers` tells
+  them apart;
+- a rate is that of arrival, from the first packages to the last, by the server's clock, so that the clocks need not
+  agree;
+- round trips come one after the other, each sent when the one before is back, or lost: so they show the path, not a
+  queue;
 - reliabilities take turns, and each is measured in a run of its own: `Begin`, `Ready`, packages, `End`, `Result`.
 """
 

@@ -2,7 +2,8 @@
 
 The rules:
 
-- the two processes are `packhorse receive` and `packhorse send`, as anybody would start them, each with a stack of its own;
+- the two processes are `packhorse receive` and `packhorse send`, as anybody would start them, each with a stack of its
+  own;
 - between them, in this process, a `UdpLink` loses, delays, doubles and reorders what they say, in both directions;
 - what is shown at the end is not taken on trust: both files are hashed here.
 """

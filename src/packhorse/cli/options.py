@@ -1,7 +1,7 @@
 """What the definitions of the commands share: how one ends, and how options are parsed.
 
-A command whose standard output takes no more ends with status 1: with a line about it if a disk is full, without a word if a reader
-has gone away. One that was closed before is as good as none.
+A command whose standard output takes no more ends with status 1: with a line about it if a disk is full, without a word
+if a reader has gone away. One that was closed before is as good as none.
 """
 
 from __future__ import annotations

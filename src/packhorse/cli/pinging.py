@@ -2,8 +2,8 @@
 
 The rules:
 
-- echo sends back what it gets, to where it came from, with the same reliability. It never waits for one who takes nothing:
-  what finds no room is dropped and counted;
+- echo sends back what it gets, to where it came from, with the same reliability. It never waits for one who takes
+  nothing: what finds no room is dropped and counted;
 - a round trip is counted from the program to the program: from `send` to when `recv` has returned;
 - ping sends at fixed times, whether replies come or not, as `ping` does.
 """

@@ -2,8 +2,8 @@
 
 The rules:
 
-- with `--out` the file is written under another name beside it, and gets its own name only when it is verified; without,
-  it goes to standard output as it comes, and the exit status tells whether it was right;
+- with `--out` the file is written under another name beside it, and gets its own name only when it is verified;
+  without, it goes to standard output as it comes, and the exit status tells whether it was right;
 - one sender at a time: who comes second is told so;
 - after the end the receiver stays for 2 s and goes on confirming, so that the sender's last packages do not look lost.
 """

@@ -3,8 +3,8 @@
 The rules:
 
 - what the user can do something about is a `Problem`: one line on standard error, exit status 1, no traceback;
-- a command works in a thread of its own, and the main thread waits for its end or for SIGINT or SIGTERM, whichever comes
-  first. So nothing is ever interrupted halfway: a command ends because its stack was closed;
+- a command works in a thread of its own, and the main thread waits for its end or for SIGINT or SIGTERM, whichever
+  comes first. So nothing is ever interrupted halfway: a command ends because its stack was closed;
 - standard output is for results; everything else goes to standard error, in colour only on a terminal.
 """
 

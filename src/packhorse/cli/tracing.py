@@ -1,4 +1,4 @@
-"""`packhorse trace`: logs in, answers and pictures out. The engine is `packhorse.trace`; here is only what was asked for."""
+"""`packhorse trace`: logs in, answers and pictures out; the engine is `packhorse.trace`."""
 
 from __future__ import annotations
 

@@ -3,9 +3,11 @@
 The rules:
 
 - the sender's `Begin`, `Chunk`s and `End` are semi-ordered, so the receiver sees them in this order, each once;
-- the receiver answers `Begin` with `Accepted` and the end with `Result`, which tells the sender what became of the file;
-- the sender says `Alive` now and then, so the receiver can tell a slow one from a dead one. A receiver that does not know the
-  sender answers whatever comes with `Result`: it is busy, or it was started anew and has lost what came before;
+- the receiver answers `Begin` with `Accepted` and the end with `Result`, which tells the sender what became of the
+  file;
+- the sender says `Alive` now and then, so the receiver can tell a slow one from a dead one. A receiver that does not
+  know the sender answers whatever comes with `Result`: it is busy, or it was started anew and has lost what came
+  before;
 - either side may end early, with `Cancel` or `Result`, and says why;
 - the size at the beginning is a hint (None: unknown, as of standard input); what counts is size and hash at the end.
 """

@@ -11,9 +11,9 @@ __all__ = ["ManualClock"]
 class ManualClock:
     """A stack's clock, driven by hand. One clock may serve several stacks.
 
-    Time passes only in `advance`, from one deadline to the next, and between two of them everything that follows is done: the
-    clock knows which nodes have something to do. That works over a `MemoryNetwork`; with real sockets datagrams are
-    under way without its knowledge, and `settle` would not return.
+    Time passes only in `advance`, from one deadline to the next, and between two of them everything that follows is
+    done: the clock knows which nodes have something to do. That works over a `MemoryNetwork`; with real sockets
+    datagrams are under way without its knowledge, and `settle` would not return.
 
     Args:
         start: the first time, in seconds.

@@ -126,7 +126,7 @@ def pause(stack: Stack | ActorRef[StackSupervisor], node: str) -> Hold:
 
 
 def hang(stack: Stack | ActorRef[StackSupervisor], node: str, nth: int | None = None, *, when: str = "before") -> Hold:
-    """Let a node hang: after `hang_after` seconds the stack leaves it behind. Its thread ends after the handle was released.
+    """Let a node hang: after `hang_after` seconds the stack leaves it behind. Its thread ends when that is released.
 
     Args:
         stack: as for `crash`.

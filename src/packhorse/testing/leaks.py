@@ -1,4 +1,4 @@
-"""What a test, or a program, may not leave behind: threads, sockets and other descriptors, entries in Pykka's registry."""
+"""What a test, or a program, may not leave behind: threads, sockets and other descriptors, Pykka's entries."""
 
 from __future__ import annotations
 

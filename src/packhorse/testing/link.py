@@ -2,8 +2,8 @@
 
 The rules:
 
-- `Link` is pure: it is told size and time of each datagram and says when copies come out. It never waits; `Simulation` uses
-  it in virtual time, `UdpLink` for real datagrams;
+- `Link` is pure: it is told size and time of each datagram and says when copies come out. It never waits; `Simulation`
+  uses it in virtual time, `UdpLink` for real datagrams;
 - everything random comes from its seed, and each datagram takes the same number of random numbers whatever becomes of
   it, so the same datagram is lost with and without jitter;
 - a link has one direction;
@@ -36,7 +36,8 @@ class Link:
         duplicate: probability that a datagram comes out twice.
         reorder: probability that a copy is held back, by the delay once more but at least 10 ms, while others pass.
         burst_every: mean number of datagrams from the end of one loss burst to the next; None for no bursts.
-        burst_length: mean number of datagrams lost in a burst (a Gilbert-Elliott channel that loses all in its bad state).
+        burst_length: mean number of datagrams lost in a burst (a Gilbert-Elliott channel that loses all in its bad
+            state).
         bandwidth: bits per second, each datagram counting 28 bytes more for IP and UDP; None for no limit.
         queue: datagrams that may wait for their share of the bandwidth; those beyond are lost.
         seed: of the random numbers.

@@ -4,8 +4,8 @@ In the conftest.py at the top of your tests:
 
     pytest_plugins = ["packhorse.testing.pytest_plugin"]
 
-`packhorse_stack` is a pair of stacks over a simulated link, a `StackPair`, closed after the test and checked for leaks. A marker says how
-the link is in both directions, and what the stacks are started with:
+`packhorse_stack` is a pair of stacks over a simulated link, a `StackPair`, closed after the test and checked for leaks.
+A marker says how the link is in both directions, and what the stacks are started with:
 
     @pytest.mark.packhorse(loss=0.2, delay=0.01, hang_after=0.5)
     def test_a_game_over_a_bad_link(packhorse_stack):
@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def packhorse_leaks() -> Iterator[Inventory]:
-    """Fail a test that leaves a thread, a descriptor or an entry in Pykka's registry. Ask for it before what it should check."""
+    """Fail a test that leaves a thread, a descriptor or an entry in Pykka's registry. Ask for it first."""
     inventory = Inventory()
     yield inventory
     left = inventory.left()

@@ -33,15 +33,16 @@ READS: Final = 64
 class UdpLink:
     """A relay for UDP datagrams on real sockets, with a link in each direction. Use it in a `with` statement.
 
-    Every client that sends to `address` gets a socket of its own towards `to`, so replies find their way back. The relay
-    is one thread, which sleeps while nothing is under way.
+    Every client that sends to `address` gets a socket of its own towards `to`, so replies find their way back. The
+    relay is one thread, which sleeps while nothing is under way.
 
     Args:
         to: where datagrams go. A host name is resolved once.
         there: the link from clients to `to`; without one everything passes.
         back: the link from `to` to clients; without one everything passes.
         listen: where clients send to. Port 0 lets the system choose.
-        clients: numeric addresses of clients that `to` should be able to reach before they have sent anything; see `seen_as`.
+        clients: numeric addresses of clients that `to` should be able to reach before they have sent anything; see
+            `seen_as`.
 
     Attributes:
         address: where clients send to.

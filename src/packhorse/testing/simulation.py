@@ -1,4 +1,4 @@
-"""Stacks without threads and sockets, in virtual time: the protocol halves of any number of peers, joined as actors are.
+"""Stacks without threads and sockets, in virtual time: the protocol halves of any number of peers, joined like actors.
 
     simulation = Simulation(seed=1)
     a, b = simulation.peer(("10.0.0.1", 1)), simulation.peer(("10.0.0.2", 2))
@@ -7,10 +7,10 @@
     simulation.run(10.0)
     assert [package.data for package in b.delivered] == [b"hi"]
 
-Each half has a mailbox, as the actors have. What is put into it stays in order; when its reader wakes, and how much it takes
-then, is random, so the halves see each other's messages late and interleaved in all the ways that real mailboxes allow.
-Everything random comes from the seed, so a run can be repeated. An hour of traffic takes seconds. A peer can be restarted: it loses
-all its state, and what it had sent goes on arriving.
+Each half has a mailbox, as the actors have. What is put into it stays in order; when its reader wakes, and how much it
+takes then, is random, so the halves see each other's messages late and interleaved in all the ways that real mailboxes
+allow. Everything random comes from the seed, so a run can be repeated. An hour of traffic takes seconds. A peer can be
+restarted: it loses all its state, and what it had sent goes on arriving.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ class SimulatedPeer:
         failed_at: when, in virtual seconds.
         flushed: tokens of the flushes that are done.
         identity: whether its stack has one.
-        lateness: seconds that datagrams wait in its stack before they go out, and control datagrams before they are handled.
+        lateness: seconds for which its stack keeps datagrams before they go out, and control datagrams that came.
         restarted_at: when it was restarted, and how many packages had been delivered by then.
     """
 

@@ -2,11 +2,14 @@
 
 The rules:
 
-- a fault strikes in the node itself, as a bug would: at once, in its place behind what waits already, or while it handles its nth item. It strikes once;
-- *items* are what a node handles one by one: usender's are packages and grants, dreceiver's are receives, those of the others messages, each
-  of which may carry many packages. They are counted from the moment at which the fault is set, over all incarnations;
-- "before": the item is out of the mailbox, and nothing was done with it. "middle": everything was computed, on a copy of the state, and neither state
-  nor outputs were changed. "after": its batch was handled, and what that brought was not passed on yet;
+- a fault strikes in the node itself, as a bug would: at once, in its place behind what waits already, or while it
+  handles its nth item. It strikes once;
+- *items* are what a node handles one by one: usender's are packages and grants, dreceiver's are receives, those of the
+  others messages, each of which may carry many packages. They are counted from the moment at which the fault is set,
+  over all incarnations;
+- "before": the item is out of the mailbox, and nothing was done with it. "middle": everything was computed, on a copy
+  of the state, and neither state nor outputs were changed. "after": its batch was handled, and what that brought was
+  not passed on yet;
 - a node that hangs or stands still waits by the stack's clock, so all of this works under a `ManualClock` too;
 - what is handled before a fault is due is handled as ever, in runs and in another node's thread.
 """

@@ -2,15 +2,15 @@
 
 The rules:
 
-- clocks are joined by the wall clock that `stack:started` tells. Where that shows a package that arrived before it was sent, or a
-  confirmation before what it confirms, one of the two clocks is shifted by what the exchanges say in both directions, as NTP does
-  (RFC 5905: half the difference of the shortest ways there and back). Only packages that were sent once count (Karn): of others nobody
-  knows which copy arrived;
-- a `target` or `source` is the stack that is bound to it; or the one bound to its port at every address (0.0.0.0); or what an alias
-  says. What has no log stays an address;
-- both ends are joined by (source, target, id). Ids are used again, after 2^24 packages or when a numbering began anew: what is logged belongs to
-  the latest package with that id so far, and another `package:numbered` (or, without the sender's log, another `package:received`) begins the
-  next one.
+- clocks are joined by the wall clock that `stack:started` tells. Where that shows a package that arrived before it was
+  sent, or a confirmation before what it confirms, one of the two clocks is shifted by what the exchanges say in both
+  directions, as NTP does (RFC 5905: half the difference of the shortest ways there and back). Only packages that were
+  sent once count (Karn): of others nobody knows which copy arrived;
+- a `target` or `source` is the stack that is bound to it; or the one bound to its port at every address (0.0.0.0); or
+  what an alias says. What has no log stays an address;
+- both ends are joined by (source, target, id). Ids are used again, after 2^24 packages or when a numbering began anew:
+  what is logged belongs to the latest package with that id so far, and another `package:numbered` (or, without the
+  sender's log, another `package:received`) begins the next one.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Trace:
     # Who is who.
 
     def stack_at(self, address: str, time: float) -> Stack | None:
-        """Return the stack that an address stood for at a time (on the shared clock), or None if there is no log of it."""
+        """Return the stack that an address stood for at a time of the shared clock; None without a log of it."""
         stacks = self._resolve(address)
         begun = [stack for stack in stacks if stack.records[0].at <= time + LATE]
         if begun:
@@ -118,7 +118,8 @@ class Trace:
         for one, other in pairwise(sorted(left, key=lambda stack: stack.records[0].at)):
             if one.file != other.file and other.records[0].at < one.records[-1].at:
                 self.notes.append(
-                    f"port {port} is bound in {one.file} and in {other.file} at the same time: to say which of them {address} is, "
+                    f"port {port} is bound in {one.file} and in {other.file} at the same time: "
+                    f"to say which of them {address} is, "
                     f"add --alias {address}={one.file}"
                 )
                 return []
@@ -137,7 +138,8 @@ class Trace:
         strangers = sorted(address for address in addresses - {""} if not self._resolve(address))
         if strangers and len(self.stacks) > 1 and not called:
             self.notes.append(
-                f"none of these stacks has another's address for its peer. If {' and '.join(strangers[:2])} are those of a relay "
+                f"none of these stacks has another's address for its peer. "
+                f"If {' and '.join(strangers[:2])} are those of a relay "
                 f"between them, say whom it stands for: --alias {strangers[0]}=ADDRESS, one of "
                 f"{', '.join(stack.address for stack in self.stacks)}"
             )
@@ -157,7 +159,8 @@ class Trace:
     def _take_wall_clocks(self) -> None:
         known = [stack.unix for stack in self.stacks if stack.unix is not None]
         for stack in self.stacks:
-            # Without a wall clock the best guess is that the stacks are processes of one machine, whose clock they share.
+            # Without a wall clock the best guess is that the stacks are processes of one machine, whose clock they
+            # share.
             stack.offset = stack.unix if stack.unix is not None else known[0] if known else 0.0
 
     def _correct_clocks(self) -> None:

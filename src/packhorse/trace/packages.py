@@ -1,7 +1,7 @@
 """One package, as the logs of both ends tell of it.
 
-Times are seconds on the clock that all logs share. Which copy of a package arrived, no log says, since copies are alike: it
-is taken to be the latest that can have been, given the shortest time that anything took on that path.
+Times are seconds on the clock that all logs share. Which copy of a package arrived, no log says, since copies are
+alike: it is taken to be the latest that can have been, given the shortest time that anything took on that path.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Package:
 
     @property
     def number(self) -> str:
-        """What is written behind the `#`: the id, `u` before it if unreliable, and `/turn` if it is not the first with it."""
+        """What stands behind the `#`: the id, `u` before it if unreliable, `/turn` unless it is the first with it."""
         return f"{'' if self.reliable else 'u'}{self.id}{f'/{self.turn + 1}' if self.turn else ''}"
 
     @property

@@ -1,7 +1,8 @@
 """The trace as Chrome's Trace Event Format, which Perfetto (ui.perfetto.dev) and chrome://tracing load.
 
-Stacks are processes, their actors are threads, every event is a slice of its actor, and the steps of each package are joined by a flow from
-slice to slice. The whole life of a package is an asynchronous slice at its sender; windows, round trips and backlogs are counters.
+Stacks are processes, their actors are threads, every event is a slice of its actor, and the steps of each package are
+joined by a flow from slice to slice. The whole life of a package is an asynchronous slice at its sender; windows, round
+trips and backlogs are counters.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Latency and window over time, in the terminal and as SVG.
 
-Latency is that of each package, when it was delivered (or confirmed, without the receiver's log); the window is what congestion
-control allowed. Times in seconds from the first event.
+Latency is that of each package, when it was delivered (or confirmed, without the receiver's log); the window is what
+congestion control allowed. Times in seconds from the first event.
 """
 
 from __future__ import annotations
@@ -131,8 +131,9 @@ def plot_svg(found: Sequence[Series], title: str = "latency and window") -> str:
     times = [time for _, points in panels for _, values in points for time, _ in values]
     across = _Scale(min(0.0, *times), max(*times, 1e-3), LEFT, WIDTH - RIGHT)
     height = TOP + len(panels) * (HEIGHT + BETWEEN) + 14
+    size = f"{WIDTH} {height}"
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" width="{WIDTH}" height="{height}" role="img">',
         f"<title>{escape(title)}</title><style>{STYLE}</style>",
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
         f'<text class="title" x="{LEFT}" y="30">{escape(title)}</text>',
@@ -153,7 +154,8 @@ def _panel(
     highest = max(number for _, values in points for _, number in values)
     down = _Scale(0.0, (highest or 1.0) * 1.05, top + HEIGHT, top)
     yield f'<text class="panel" x="{LEFT}" y="{top - 10}">{escape(name)}</text>'
-    yield f'<rect x="{LEFT}" y="{top}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT}" fill="#f8fafc" stroke="#e2e8f0"/>'
+    width = WIDTH - LEFT - RIGHT
+    yield f'<rect x="{LEFT}" y="{top}" width="{width}" height="{HEIGHT}" fill="#f8fafc" stroke="#e2e8f0"/>'
     for number in down.ticks():
         y = down(number)
         yield f'<line x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}" stroke="#e2e8f0"/>'
@@ -166,7 +168,8 @@ def _panel(
         colour = COLOURS[place % len(COLOURS)]
         if name.startswith("latency"):
             for time, number in values:
-                yield f'<circle cx="{across(time):.1f}" cy="{down(number):.1f}" r="2.2" fill="{colour}" fill-opacity="0.7"/>'
+                x, y = across(time), down(number)
+                yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.2" fill="{colour}" fill-opacity="0.7"/>'
             continue
         path = ""
         for time, number in values:

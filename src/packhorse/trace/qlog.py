@@ -1,11 +1,12 @@
 """The trace as qlog 0.3 (draft-ietf-quic-qlog-main-schema-02), which qvis loads.
 
-One trace for each peer of each stack, as qlog has one for each end of a connection. The names of events are those of QUIC, since that is
-what qvis draws, and packhorse's terms are put into QUIC's:
+One trace for each peer of each stack, as qlog has one for each end of a connection. The names of events are those of
+QUIC, since that is what qvis draws, and packhorse's terms are put into QUIC's:
 
-- a datagram is a packet. Its `packet_number` counts the datagrams from one stack to another, whatever they carry, because a packet number is
-  used once and a package id is not; both ends' traces have the same, so qvis can join them;
-- a copy of a package is a packet with a `stream` frame: stream 0 for reliable packages and 4 for unreliable ones, the id as offset;
+- a datagram is a packet. Its `packet_number` counts the datagrams from one stack to another, whatever they carry,
+  because a packet number is used once and a package id is not; both ends' traces have the same, so qvis can join them;
+- a copy of a package is a packet with a `stream` frame: stream 0 for reliable packages and 4 for unreliable ones, the
+  id as offset;
 - a confirmation is a packet with an `ack` frame that lists the packet numbers of the copies that had arrived.
 
 Events of peers, actors and stacks keep their own names, as the schema allows.

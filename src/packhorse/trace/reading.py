@@ -2,11 +2,11 @@
 
 The rules:
 
-- a line counts if its `event` is one of packhorse's and it says when and in which stack; programs log other things too, and
-  those lines are only counted;
+- a line counts if its `event` is one of packhorse's and it says when and in which stack; programs log other things too,
+  and those lines are only counted;
 - what stands before the first brace of a line is skipped: the standard library and journals put names and times there;
-- one file may hold several stacks, one after the other or at once. A `stack:started` begins a new one; a file that begins without one goes
-  on with that of another file (a log that was rotated), if the numbers of its events follow.
+- one file may hold several stacks, one after the other or at once. A `stack:started` begins a new one; a file that
+  begins without one goes on with that of another file (a log that was rotated), if the numbers of its events follow.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def read(paths: Iterable[Path]) -> Log:
 def _nothing(paths: Sequence[Path], log: Log) -> str:
     names = ", ".join(map(str, paths))
     if log.undated:
-        return f"the events in {names} have no `time` and `stack`, which every event of packhorse has; was the log filtered?"
+        return f"the events in {names} have no `time` and `stack`, which each of packhorse has; was the log filtered?"
     wanted = "a log has one JSON object a line, as structlog's JSONRenderer writes it"
     return (
         f"no event of packhorse in {names} ({log.foreign} other lines); {wanted}, and package events are at level debug"

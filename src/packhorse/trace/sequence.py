@@ -1,7 +1,7 @@
 """What a sequence diagram of packages shows, whatever it is drawn with.
 
-A lane is an actor of a machine, or its user. An arrow is something that goes from one lane to another, in no time or in some; one without
-an end was lost, or there is no log to tell.
+A lane is an actor of a machine, or its user. An arrow is something that goes from one lane to another, in no time or in
+some; one without an end was lost, or there is no log to tell.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ def draw(trace: Trace, packages: Sequence[Package], title: str) -> Diagram:
         notes += _notes(trace, package)
         if len(arrows) > MOST:
             raise TraceError(
-                f"{len(packages)} packages make more than {MOST} arrows; draw one (--package) or a shorter time (--from, --to)"
+                f"{len(packages)} packages make more than {MOST} arrows; "
+                "draw one (--package) or a shorter time (--from, --to)"
             )
     arrows = _joined(arrows)
     notes.sort(key=lambda note: note.at)

@@ -1,7 +1,7 @@
 """A sequence diagram as SVG: time goes down, so what takes time slopes.
 
-Long pauses are shortened (the distance grows with the logarithm of the time), and what happens at the same time is drawn one below the other,
-in order. The file needs no font and no script.
+Long pauses are shortened (the distance grows with the logarithm of the time), and what happens at the same time is
+drawn one below the other, in order. The file needs no font and no script.
 """
 
 from __future__ import annotations
@@ -142,12 +142,14 @@ class _Drawing:
                 'fill="#f8fafc" stroke="#e2e8f0"/>'
             )
             yield (
-                f'<text class="machine" x="{(left + right) / 2:.1f}" y="70" text-anchor="middle">{escape(machine)}</text>'
+                f'<text class="machine" x="{(left + right) / 2:.1f}" y="70" '
+                f'text-anchor="middle">{escape(machine)}</text>'
             )
         for lane, x in self.across.items():
             fill = "#ede9fe" if lane.actor == "user" else "#e0e7ff"
             yield (
-                f'<line x1="{x:.1f}" y1="104" x2="{x:.1f}" y2="{self.bottom:.1f}" stroke="#94a3b8" stroke-dasharray="3 4"/>'
+                f'<line x1="{x:.1f}" y1="104" x2="{x:.1f}" y2="{self.bottom:.1f}" '
+                'stroke="#94a3b8" stroke-dasharray="3 4"/>'
             )
             yield f'<rect x="{x - 44:.1f}" y="80" width="88" height="24" rx="6" fill="{fill}"/>'
             yield f'<text x="{x:.1f}" y="96" text-anchor="middle">{escape(lane.actor)}</text>'
@@ -156,7 +158,8 @@ class _Drawing:
         shown = float("-inf")
         for time, y in self.times:
             yield (
-                f'<line x1="{MARGIN + AXIS - 12}" y1="{y:.1f}" x2="{width - MARGIN:.1f}" y2="{y:.1f}" stroke="#f1f5f9"/>'
+                f'<line x1="{MARGIN + AXIS - 12}" y1="{y:.1f}" x2="{width - MARGIN:.1f}" y2="{y:.1f}" '
+                'stroke="#f1f5f9"/>'
             )
             if y - shown >= TIME_TEXT:
                 when = milliseconds(time - self.diagram.start)
@@ -171,7 +174,8 @@ class _Drawing:
         ux, uy = (x1 - x0) / length, (y1 - y0) / length
         dash = ' stroke-dasharray="6 4"' if arrow.kind is Kind.CONFIRM else ""
         yield (
-            f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke="{colour}" stroke-width="1.6"{dash}/>'
+            f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" '
+            f'stroke="{colour}" stroke-width="1.6"{dash}/>'
         )
         yield f'<circle cx="{x0:.1f}" cy="{y0:.1f}" r="2.6" fill="{colour}"/>'
         if arrow.lost:
@@ -214,6 +218,7 @@ class _Drawing:
     def _legend(self, height: float) -> Iterator[str]:
         x, y = float(MARGIN + AXIS), height - MARGIN + 8
         for colour, text in LEGEND:
-            yield f'<line x1="{x:.1f}" y1="{y - 4:.1f}" x2="{x + 18:.1f}" y2="{y - 4:.1f}" stroke="{colour}" stroke-width="2.4"/>'
+            line = f'<line x1="{x:.1f}" y1="{y - 4:.1f}" x2="{x + 18:.1f}" y2="{y - 4:.1f}"'
+            yield f'{line} stroke="{colour}" stroke-width="2.4"/>'
             yield f'<text class="time" x="{x + 24:.1f}" y="{y:.1f}">{text}</text>'
             x += 40 + 6.2 * len(text)

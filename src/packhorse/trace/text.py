@@ -46,7 +46,9 @@ def summary(trace: Trace) -> Iterator[str]:
     log = trace.log
     end = trace.records[-1].at
     since = f" from {datetime.fromtimestamp(trace.start, UTC):%Y-%m-%d %H:%M:%S} UTC" if trace.start > RECENT else ""
-    yield f"{log.events} events of {len(log.stacks)} stacks in {end - trace.start:.3f} s{since}; {log.foreign + log.undated} other lines"
+    others = log.foreign + log.undated
+    took = f"{end - trace.start:.3f} s{since}"
+    yield f"{log.events} events of {len(log.stacks)} stacks in {took}; {others} other lines"
     for stack in log.stacks:
         shift = f", clock shifted by {stack.shift * 1000:+.3f} ms by the exchanges" if stack.shift else ""
         yield f"  {stack.label}: {stack.name} in {stack.file}, {len(stack.records)} events{shift}"
