@@ -249,7 +249,8 @@ class DelayController:
         self.window = float(DRAINED * self._unit)
 
     def _drain(self, drain: _Drain, size: int, in_flight: int, now: float) -> None:
-        """Hold the window at the floor until a round trip began and ended with an empty queue."""
+        """Hold the window at `DRAINED` until two round trips after no more was under way; then see what that did."""
+        self.window = min(self.window, float(DRAINED * self._unit))  # or what is under way need not come down so far
         if in_flight > DRAINED * self._unit:
             return
         if drain.empty_since > now:

@@ -124,7 +124,7 @@ class GivingUp:
         if numbers:
             self._note("package:given_up", target=target, **which(numbers), trigger=peer.reason.value)
         self._report_packages(target, peer.reason, packages + backlog)
-        self._check_flushes()
+        self._check_flushes(target)
 
     def _report_packages(self, target: Address, reason: FailureReason, packages: list[OutPackage]) -> None:
         if reason is FailureReason.RESTARTED:
@@ -155,15 +155,16 @@ class GivingUp:
         self.to_usender.append(Expired(target, peer.life, peer.recovery.next))
         return None
 
-    def _check_flushes(self) -> None:
-        waiting: list[Flush] = []
-        for flush in self._flushes:
-            marks = {target: mark for target, mark in flush.marks.items() if not self._settled(target, *mark)}
-            if marks:
-                waiting.append(Flush(marks, flush.token))
-            else:
+    def _check_flushes(self, target: Address | None = None) -> None:
+        """Find the flushes that nothing is awaited for any more; only `target` can have changed, if it is given."""
+        for flush in self._flushes.copy():
+            marks = flush.marks
+            for one in list(marks) if target is None else [target]:
+                if one in marks and self._settled(one, *marks[one]):
+                    del marks[one]
+            if not marks:
                 self.flushed.append(flush.token)
-        self._flushes = waiting
+        self._flushes = [flush for flush in self._flushes if flush.marks]
 
     def _settled(self, target: Address, life: int, mark: int) -> bool:
         peer = self._peers.get(target)

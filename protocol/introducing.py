@@ -27,6 +27,7 @@ from typing import Final
 from .address import Address
 from .header import HEADER_SIZE, ID_MASK
 from .identity import (
+    CHOSEN,
     HINT_BITS,
     MAX_ATTEMPT,
     NOBODY,
@@ -169,7 +170,7 @@ class Introducing:
         """Judge a refusal; LOST counts as the next attempt."""
         if refused.hint != self.hint:
             return Answer.LATE
-        if self._plain or self.by is not None:
+        if self._plain or self._known:
             self.stranger = refused.by
             return Answer.STRANGER
         took = refused.time - self.introduced_at
@@ -185,7 +186,7 @@ class Introducing:
 
     def ahead(self, now: float, packages: Sequence[bytes]) -> list[bytes]:
         """Return what goes ahead of packages that are sent again; they carry the hint in use already."""
-        if self._plain or self.by is not None:
+        if self._plain or self._known:
             return []
         self.introduced_at = now
         series = self.series + self._attempt
@@ -193,6 +194,11 @@ class Introducing:
             introduction(self.identity, series, self.hint, packages[start : start + VOUCHED])
             for start in range(0, len(packages), VOUCHED)
         ]
+
+    @property
+    def _known(self) -> bool:
+        """Whether the target has known the numbering: it acknowledged it, or once assigned its hint, as we forgot."""
+        return self.by is not None or 0 < self.hint < CHOSEN
 
     def with_hint(self, numbers: Sequence[int], datagrams: Sequence[bytes]) -> list[bytes]:
         """Return packages with the hint that is in use now, and with the ids that go with it."""

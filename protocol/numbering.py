@@ -161,7 +161,7 @@ class Numbering:
         self.urgent = True
         target.limit, target.budget = target.next, target.total
         target.asleep = True
-        self._pass_flushes()
+        self._pass_flushes(failed.target)
 
     def expired(self, expired: Expired, now: float) -> None:
         """Start at 0 again, unless numbers were given since."""
@@ -205,7 +205,7 @@ class Numbering:
         if target.backlog:
             self._go_on(address, target, now)
         else:
-            self._pass_flushes()
+            self._pass_flushes(address)
 
     def forget(self, address: Address) -> None:
         """Give up everything for a target; its next package gets id 0."""
@@ -213,7 +213,7 @@ class Numbering:
         if target is not None:
             self.to_resender.append(Forgotten(address, target.life, self._give_up(address, target)))
             self.urgent = True
-            self._pass_flushes()
+            self._pass_flushes(address)
 
     def flush(self, token: object) -> None:
         """Ask for word when everything sent so far is confirmed or given up, as soon as none of it waits any more."""
@@ -238,8 +238,6 @@ class Numbering:
             return soonest if soonest < inf and target.look_at(soonest) else None
 
         self._expiries.collect(now, look)
-        if self._flushes:
-            self._pass_flushes()
 
     def peers(self) -> list[tuple[Address, dict[str, Any]]]:
         """Return what was sent to each target and what waits for it. May be called from another thread."""
@@ -265,17 +263,19 @@ class Numbering:
         self.waiting = sum(target.waits for target in self._targets.values())
         self._pass_flushes()
 
-    def _pass_flushes(self) -> None:
-        waiting: list[tuple[object, dict[Address, int]]] = []
-        for token, goals in self._flushes:
-            targets = self._targets
-            if any(address in targets and targets[address].left < goal for address, goal in goals.items()):
-                waiting.append((token, goals))
-                continue
-            marks = {address: (target.life, target.next) for address, target in targets.items() if not target.asleep}
-            self.to_resender.append(Flush(marks, token))
-            self.urgent = True
-        self._flushes = waiting
+    def _pass_flushes(self, address: Address | None = None) -> None:
+        """Pass on the flushes for which nothing waits any more; if given, only `address` can have changed."""
+        for token, goals in self._flushes.copy():
+            for one in list(goals) if address is None else [address]:
+                target = self._targets.get(one)
+                if one in goals and (target is None or target.left >= goals[one]):
+                    del goals[one]  # for good: what the target does next is not asked for
+            if not goals:
+                known = self._targets.items()
+                marks = {one: (target.life, target.next) for one, target in known if not target.asleep}
+                self.to_resender.append(Flush(marks, token))
+                self.urgent = True
+        self._flushes = [(token, goals) for token, goals in self._flushes if goals]
 
     def _begin(self, address: Address, now: float) -> Target:
         self._lives += 1
@@ -305,8 +305,7 @@ class Numbering:
             self._number(target, run, now)
             target.leave(len(run))
             self.waiting -= len(run)
-        if self._flushes:
-            self._pass_flushes()
+        self._pass_flushes(address)
 
     def _expire(self, address: Address, target: Target, now: float) -> None:
         """Drop what has waited for too long."""
@@ -315,6 +314,7 @@ class Numbering:
             self.waiting -= len(expired)
             self.released[address] += len(expired)
             self.failures.append(PeerFailed(address, FailureReason.EXPIRED, expired))
+            self._pass_flushes(address)
 
     def _number(self, target: Target, run: list[OutPackage], now: float) -> None:
         """Give the next numbers to a run of packages for which there is room."""

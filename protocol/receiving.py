@@ -89,6 +89,7 @@ class Receiving:
         self.to_user: list[InPackage] = []
         self.to_confirmer: list[ToConfirm] = []
         self.to_refuse: list[Refuse] = []
+        self._refusing: set[Refuse] = set()
         self.to_usender: list[Restarted] = []
         self.refused = 0
         self.strange = 0
@@ -210,8 +211,8 @@ class Receiving:
                 self.notes += taken([package], [wire_id])
             return
         source = self._sources.get(address)
+        hint = 0 if self._identity is None else datagram[0] & HINT_BITS
         if source is None:
-            hint = 0 if self._identity is None else datagram[0] & HINT_BITS
             if not hint and wire_id > self._most_holes(wire_id):
                 self.refused += 1
                 self._note("package:refused", source=address, **which([wire_id]), trigger="holes")
@@ -220,7 +221,7 @@ class Receiving:
             if source is None:
                 self._note("package:refused", source=address, **which([wire_id]), trigger="room")
                 return
-        if not source.who.hint and time - source.heard >= MEMORY and not source.continues(wire_id):
+        if not (hint or source.who.hint) and time - source.heard >= MEMORY and not source.continues(wire_id):
             self._restart(source)
         if self._identity is not None:
             if not self._recognised(address, source, datagram, wire_id, time):
@@ -297,7 +298,10 @@ class Receiving:
         """Leave alone what belongs to no numbering that is known, and tell its sender so, once per batch."""
         self.strange += 1
         refuse = Refuse(address, hint, mark_of(self._identity or 0))
-        if refuse not in self.to_refuse:
+        if not self.to_refuse:
+            self._refusing.clear()
+        if refuse not in self._refusing:
+            self._refusing.add(refuse)
             self.to_refuse.append(refuse)
 
     def _plain(self, address: Address, source: Source, wire_id: int, time: float) -> None:

@@ -210,7 +210,7 @@ class Redelivery(GivingUp):
             self.pending -= before - len(unconfirmed)
         self._grant(confirmed.source, peer, now)
         if self._flushes:
-            self._check_flushes()
+            self._check_flushes(confirmed.source)
         self._set_timer(confirmed.source, peer)
 
     def _judge(self, confirmed: Confirmed, peer: Peer, known: Introducing, numbers: Sequence[int]) -> bool:

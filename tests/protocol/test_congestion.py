@@ -92,6 +92,17 @@ def test_the_start_phase_ends_with_8_datagrams_until_the_queue_has_emptied_and_t
     assert controller.window == window / 2
 
 
+def test_a_drained_window_comes_down_with_the_size_of_packages_or_the_queue_would_never_seem_empty(
+    controller: DelayController, traffic: Traffic
+) -> None:
+    traffic.confirm(PATH, times=64)
+    traffic.confirm(QUEUED)
+    for _ in range(100):
+        traffic.now += 0.01
+        controller.confirmed(4, 4 * 64, int(controller.window), PATH, traffic.now)
+    assert controller.window > DRAINED
+
+
 def test_delay_that_is_still_noise_slows_the_start_phase(controller: DelayController, traffic: Traffic) -> None:
     traffic.confirm(PATH)
     traffic.confirm(PATH + 0.8 * NOISE, times=100, used=0.0)

@@ -147,6 +147,22 @@ def test_a_peer_that_refuses_the_hint_it_assigned_was_restarted() -> None:
     assert sender.send(b"c", now=1.0) == introduced(first, series=SECOND, now=1.0)
 
 
+def test_a_peer_that_refuses_the_hint_it_assigned_was_restarted_though_we_forgot_that_it_assigned_it() -> None:
+    """Redelivery forgets the peer while Numbering sends to it once more: their messages cross."""
+    sender = Sender()
+    sender.send(b"a")
+    sender.confirm(0, echo=echo())
+    sender.numbering.send(package(b"b"), 600.2)
+    sender.redelivery.tick(600.2)
+    assert sender.send(now=600.2) == [with_hint(1, b"b", 3)], "it needs no introduction"
+    assert sender.tick(now=600.6) == [with_hint(1, b"b", 3)], "nor does it when it is sent again"
+    assert sender.refuse(3, by=TWO, now=600.7) == []
+    (failure,) = sender.failures()
+    assert (type(failure), [gone.data for gone in failure.unconfirmed]) == (PeerRestarted, [b"b"])
+    packages = [with_hint(0, b"c", chosen(SECOND, 600.8), SECOND)]
+    assert sender.send(b"c", now=600.8) == introduced(*packages, series=SECOND, now=600.8)
+
+
 def test_what_it_had_to_keep_is_reported_too() -> None:
     sender = Sender()
     sender.send(b"a", b"b", kind=SEMI_ORDERED)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from packhorse.protocol.confirmations import Confirmations
 from packhorse.protocol.header import pack_confirmation, unpack_confirmation
-from packhorse.protocol.identity import refusal
+from packhorse.protocol.identity import mark_of, refusal
 from packhorse.protocol.messages import Refuse, Restarted, ToConfirm
 from packhorse.protocol.policy import ConfirmPolicy
 from packhorse.protocol.receiving import Receiving
 
-from .helpers import A
+from .helpers import SEMI_ORDERED, A
 from .introduced import US, take
 
 
@@ -69,3 +69,11 @@ def test_with_an_echo_a_datagram_has_room_for_one_id_less() -> None:
     sent = [datagram for run in confirmations.to_dsender for datagram in run.datagrams]
     assert sent[0] == pack_confirmation(range(167), 5)
     assert unpack_confirmation(sent[1])[:33] == list(range(167, 200))
+
+
+def test_a_package_with_a_hint_that_nobody_knows_changes_nothing_for_a_source_without() -> None:
+    receiving = Receiving(US)
+    assert take(receiving, 0, 0, 2, 3, reliability=SEMI_ORDERED) == [0], "2 and 3 are kept"
+    assert take(receiving, 9, 2, now=601.0, reliability=SEMI_ORDERED) == []
+    assert receiving.to_refuse == [Refuse(A, 9, mark_of(US))]
+    assert take(receiving, 0, 1, now=602.0, reliability=SEMI_ORDERED) == [1, 2, 3]
