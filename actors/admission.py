@@ -10,16 +10,16 @@ The rules:
   what the backlog leaves of it is how long the mailbox may be, the *brim*;
 - nothing slips in once the sender was closed: then the brim is below an empty mailbox.
 
-All of this is decided under a lock, held for a moment only: nothing under it waits. But the lock, and the counting
-under it, would be most of what sending costs. So `PackageSender.send` takes a ticket without the lock, which is one
-step of the interpreter's, and puts the package if the lane has room to spare (`PLENTY`), so that it does not matter if
-other threads do the same. Then it looks at the brim: if there is too much in the mailbox, or the sender was closed
-meanwhile, it takes the package back. If it is not there any more, usender has it, and it is sent.
+All of this is decided under a lock, held for a moment only: nothing under it waits. A package is in the mailbox as soon
+as it has its ticket, so that none is lost with those before, whatever interrupts `send_many`. But the lock, and the
+counting under it, would be most of what sending costs. So `PackageSender.send` takes a ticket without the lock, which
+is one step of the interpreter's, and puts the package if the lane has room to spare (`PLENTY`), so that it does not
+matter if other threads do the same. Then it looks at the brim: if there is too much in the mailbox, or the sender was
+closed meanwhile, it takes the package back. If it is not there any more, usender has it, and it is sent.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from itertools import count
 from math import inf
@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING, Final
 
 from ..protocol.errors import Closed, Full, Timeout
 from ..protocol.header import MAX_PAYLOAD
-from .clock import Clock, Condition, Promise
+from .clock import Clock, Condition, Promise, deadline_after
 from .mailbox import BATCH_LIMIT
 from .messages import FlushAll, Forget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ..protocol.address import Address
     from ..protocol.packages import OutPackage
@@ -95,8 +95,7 @@ class Admission:
         self._overfull = False
         """Somebody found no room because of what others send."""
         self._clock = clock
-        self._lock = threading.Lock()
-        self._condition = Condition(clock, self._lock)
+        self._condition = Condition(clock)
         self._most_lanes = LANES
         self._blocked: Counter[Address] = Counter()
         self._woke_at = -inf
@@ -111,28 +110,23 @@ class Admission:
             Timeout: there was no room in time. The packages before the one concerned are sent.
             Closed: the sender was closed or the stack has ended.
             StackFailed: the stack gave up.
+            TypeError, ValueError: `timeout` is no number.
         """
-        deadline = None if timeout is None or timeout == 0 else self._clock.now() + timeout
-        admitted: list[OutPackage] = []
-        with self._lock:
-            try:
-                for package in packages:
-                    if not self._enter(package, len(admitted)):
-                        self.mailbox.put_all(admitted)
-                        admitted.clear()
-                        self._wait(package, timeout, deadline)
-                    admitted.append(package)
-            finally:
-                self.mailbox.put_all(admitted)
+        deadline = deadline_after(self._clock, timeout)
+        waiting = list(packages)
+        at = self._admit(waiting, 0)
+        while at < len(waiting):
+            self._wait(waiting[at], timeout, deadline)
+            at = self._admit(waiting, at + 1)
 
     def give_back(self, lane: Lane) -> None:
         """Take back a ticket of which no use was made."""
-        with self._lock:
+        with self._condition.lock:
             lane.back += 1
 
     def put_over_the_brim(self, lane: Lane, package: OutPackage, timeout: float | None) -> None:
         """Take back, and `send`, a package put when there was no room, or behind the end; unless it is sent already."""
-        with self._lock:
+        with self._condition.lock:
             if len(self.mailbox) <= self.brim or not self.mailbox.take_back(package):
                 return
             lane.back += 1
@@ -145,7 +139,7 @@ class Admission:
             Closed, StackFailed: as `send`.
         """
         promise: Promise[None] = Promise(self._clock)
-        with self._lock:
+        with self._condition.lock:
             self._check_open()
             self._flushes = {flush for flush in self._flushes if not flush.kept}
             self._flushes.add(promise)
@@ -158,7 +152,7 @@ class Admission:
 
     def release(self, gone: Mapping[Address, int], held: int) -> None:
         """Note how many packages of each target wait no longer, and how many wait in the backlog. Called by usender."""
-        with self._lock:
+        with self._condition.lock:
             wake, self._overfull = self._overfull, False
             self._held = held
             if self._closed is None:
@@ -177,12 +171,12 @@ class Admission:
 
     def waiting(self, target: Address) -> int:
         """Return how many packages of a target wait for an id, and tickets that are about to be given back."""
-        with self._lock:
+        with self._condition.lock:
             return self.lanes[target].waiting() if target in self.lanes else 0
 
     def close(self, error: Exception | None = None) -> None:
         """Admit nothing more; callers get `error`, or else `Closed`. The first error stays, except over `Closed`."""
-        with self._lock:
+        with self._condition.lock:
             if self._closed is None or isinstance(self._closed, Closed):
                 self._closed = error or self._closed or Closed("this sender was closed")
             self.brim = -1
@@ -196,20 +190,61 @@ class Admission:
 
     def orphan(self, error: Exception) -> None:
         """Close the copy that a fork made: whoever holds the lock is not there to release it."""
-        self._lock = threading.Lock()
-        self._condition = Condition(self._clock, self._lock)
+        self._condition = Condition(self._clock)
         self.close(error)
+
+    def _admit(self, packages: Sequence[OutPackage], at: int) -> int:
+        """Put packages, from a place on, while there is room; return the place of the first that there is none for."""
+        with self._condition.lock:
+            try:
+                while at < len(packages) and self._enter(packages[at]):
+                    at += 1
+            finally:
+                if self.mailbox.idle:
+                    self.mailbox.wake()
+        return at
+
+    def _wait(self, package: OutPackage, timeout: float | None, deadline: float | None) -> None:
+        """Wait for room and put a package."""
+
+        def look() -> bool | None:
+            self._check_open()
+            return self._enter(package) or None
+
+        with self._condition.lock:
+            self._blocked[package.target] += 1
+        try:
+            if self._condition.wait_for(look, deadline):
+                if self.mailbox.idle:
+                    self.mailbox.wake()
+                return
+        finally:
+            with self._condition.lock:
+                self._blocked[package.target] -= 1
+                self._blocked += Counter()  # forget those that nobody waits for
+        with self._condition.lock:
+            waiting, in_all = self._lane(package.target).waiting(), self._held + len(self.mailbox)
+        message = f"{waiting} packages for {package.target} wait already, {in_all} in all"
+        raise (Full(message) if timeout == 0 else Timeout(f"{message}, and none left within {timeout} seconds"))
 
     # With the lock held.
 
-    def _enter(self, package: OutPackage, ahead: int = 0) -> bool:
-        """Take a ticket for a package, if there is room for it behind so many others not in the mailbox yet."""
+    def _enter(self, package: OutPackage) -> bool:
+        """Take a ticket for a package and put it, softly, if there is room for it."""
         lane = self._lane(package.target)
-        if len(self.mailbox) + ahead >= self.brim:
+        if len(self.mailbox) >= self.brim:
             self._overfull = True
             return False
-        if lane.ticket() - lane.back < MAX_WAITING:
-            return True
+        ticket = None
+        try:
+            ticket = lane.ticket()
+            if ticket - lane.back < MAX_WAITING:
+                self.mailbox.items.append(package)
+                return True
+        except BaseException:
+            if ticket is None:  # Ctrl-C took it before we had it
+                lane.back += 1
+            raise
         lane.back += 1
         return False
 
@@ -230,23 +265,6 @@ class Admission:
             else:
                 del self.lanes[target]
         self._most_lanes = max(LANES, 2 * len(self.lanes))
-
-    def _wait(self, package: OutPackage, timeout: float | None, deadline: float | None) -> None:
-        """Wait for room and take a ticket."""
-        self._check_open()
-        if timeout != 0:
-            self._blocked[package.target] += 1
-            try:
-                entered = self._condition.wait_for(lambda: self._closed is not None or self._enter(package), deadline)
-            finally:
-                self._blocked[package.target] -= 1
-                self._blocked += Counter()  # forget those that nobody waits for
-            self._check_open()
-            if entered:
-                return
-        waiting, in_all = self._lane(package.target).waiting(), self._held + len(self.mailbox)
-        message = f"{waiting} packages for {package.target} wait already, {in_all} in all"
-        raise (Full(message) if timeout == 0 else Timeout(f"{message}, and none left within {timeout} seconds"))
 
     def _check_open(self) -> None:
         if self._closed is not None:

@@ -224,6 +224,7 @@ def assemble(
             carry=carry,
             journal=parts.journal,
             unsettled=unsettled,
+            transport=transport,
         )
 
     def unsettled() -> Counter[Address]:

@@ -10,17 +10,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, runtime_checkable
+from math import isnan
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from ..protocol.errors import Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
 T = TypeVar("T")
 
-__all__ = ["SYSTEM_CLOCK", "Clock", "Condition", "Promise", "SystemClock"]
+__all__ = ["SYSTEM_CLOCK", "Clock", "Condition", "Promise", "SystemClock", "deadline_after"]
 
 
 @runtime_checkable
@@ -87,49 +87,63 @@ class SystemClock:
 SYSTEM_CLOCK = SystemClock()
 
 
-class Condition:
-    """A condition variable that waits by a stack's clock. Use it as `threading.Condition`.
+def deadline_after(clock: Clock, timeout: float | None) -> float | None:
+    """Return when `timeout` seconds will have passed; None for never, if that is what `timeout` says.
 
-    Args:
-        clock: the stack's clock.
-        lock: what is held while a predicate is looked at, if others need that lock too.
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not a number (`nan`), which would never have passed.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"a timeout is a number of seconds, or None for ever, not {timeout!r}")
+    if isnan(timeout):
+        raise ValueError("a timeout is a number of seconds, or None for ever, not nan")
+    return clock.now() + timeout
+
+
+class Condition:
+    """Waiting, by a stack's clock, for something that a lock guards.
+
+    The rules:
+
+    - whoever looks at what is guarded, or changes it, does so `with condition.lock:`. That is one of the interpreter's
+      own locks, since with these nothing, not even Ctrl-C, comes between taking the lock and the block it is for;
+    - the thread that holds the lock may take it again, since signal handlers and finalizers run in the middle of
+      anything. But then it does not wait: nobody else could change anything.
     """
 
-    def __init__(self, clock: Clock, lock: threading.Lock | None = None) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self.lock = threading.RLock()
+        self._is_ours: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined] # noqa: SLF001 # pyright: ignore - as `threading.Condition`
         self._clock = clock
-        self._lock: Any = threading.RLock() if lock is None else lock
         self._sleeping: deque[threading.Lock] = deque()
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
+    def wait_for(self, look: Callable[[], T | None], deadline: float | None) -> T | None:
+        """Return what `look` returns, as soon as that is not None; None when the deadline has passed.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lock.release()
-
-    def wait_for(self, predicate: Callable[[], bool], deadline: float | None) -> bool:
-        """Sleep until the predicate holds or the deadline has passed; return whether it holds.
-
-        The condition is held while the predicate is called, and released while sleeping.
+        It is called with the lock held, and again after every `notify_all`.
         """
-        while not predicate():
-            if deadline is not None and self._clock.now() >= deadline:
-                return False
-            token = threading.Lock()
-            token.acquire()
-            self._sleeping.append(token)
-            self._lock.release()
+        while True:
+            with self.lock:
+                found = look()
+                if found is not None or (deadline is not None and self._clock.now() >= deadline):
+                    return found
+                token = threading.Lock()
+                token.acquire()
+                self._sleeping.append(token)
             try:
+                if self._is_ours():
+                    return None
                 self._clock.wait(token, deadline)
             finally:
-                self._lock.acquire()
-                if token in self._sleeping:
-                    self._sleeping.remove(token)
-        return True
+                with self.lock:
+                    if token in self._sleeping:
+                        self._sleeping.remove(token)
 
     def notify_all(self) -> None:
-        """Let everything that sleeps here look at its predicate again."""
+        """Let everything that sleeps here look again. With the lock held."""
         while self._sleeping:
             self._clock.wake(self._sleeping.popleft())
 
@@ -159,24 +173,28 @@ class Promise(Generic[T]):
         """Set an exception for everyone who waits, unless there is a value already."""
         self._settle((None, error))
 
+    def orphan(self, value: T) -> None:
+        """Set the value of the copy that a fork made: whoever held its lock is not here."""
+        self._condition = Condition(self._clock)
+        self.keep(value)
+
     def get(self, timeout: float | None = None) -> T:
         """Wait for the value.
 
         Raises:
             Timeout: there was none within `timeout` seconds.
+            TypeError, ValueError: `timeout` is no number.
         """
-        deadline = None if timeout is None else self._clock.now() + timeout
-        with self._condition:
-            self._condition.wait_for(lambda: self.kept, deadline)
-        if self._result is None:
+        result = self._condition.wait_for(lambda: self._result, deadline_after(self._clock, timeout))
+        if result is None:
             raise Timeout(f"not done within {timeout} seconds")
-        value, error = self._result
+        value, error = result
         if error is not None:
             raise error.with_traceback(None)  # shared by all who wait, so it must not collect their frames
         return value  # type: ignore[return-value] # without an error there is a value
 
     def _settle(self, result: tuple[T | None, BaseException | None]) -> None:
-        with self._condition:
+        with self._condition.lock:
             if self._result is None:
                 self._result = result
             self._condition.notify_all()

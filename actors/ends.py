@@ -22,7 +22,7 @@ from pykka import ActorRef
 
 from ..protocol.errors import Closed, PeerFailed, PeerRestarted, StackFailed, Timeout
 from ..protocol.packages import InPackage
-from .clock import Clock, Condition
+from .clock import Clock, Condition, deadline_after
 from .subscription import UNHANDLED, Subscription
 
 if TYPE_CHECKING:
@@ -68,30 +68,21 @@ class UserEnd(ABC, Generic[T]):
 
     def recv_many(self, most: int, timeout: float | None) -> list[T]:
         """Take up to `most` items, at least one; see `PackageReceiver.recv_many`."""
-        deadline = None if timeout is None else self._clock.now() + timeout
-        with self._condition:
-            self._condition.wait_for(lambda: self._state is not _State.OPEN or self._waits(), deadline)
-            if self._state is not _State.CLOSED:
-                items = self._take_up_to(most)
-                if items:
-                    return items
-            if self._state is _State.FAILED:
-                raise StackFailed(f"the stack of this {self.name} gave up") from self._cause
-            if self._state is not _State.OPEN:
-                why = "was closed" if self._state is _State.CLOSED else "has nothing more to come: the stack has ended"
-                raise Closed(f"this {self.name} {why}")
-        raise Timeout(f"nothing came within {timeout} seconds")
+        items = self._condition.wait_for(lambda: self._look(most), deadline_after(self._clock, timeout))
+        if items is None:
+            raise Timeout(f"nothing came within {timeout} seconds")
+        return items
 
     def drain(self) -> list[T]:
         """Take everything that waits."""
-        with self._condition:
+        with self._condition.lock:
             return self._take_up_to(1 << 62) if self._state is not _State.CLOSED else []
 
     def subscribe(self, ref: ActorRef[Any], *, batch: bool = False, keeps: object = None) -> None:
         """Tell everything to `ref` from now on, what waits already first; `keeps` lives as long as the subscription."""
         if not isinstance(ref, ActorRef):  # pyright: ignore[reportUnnecessaryIsInstance] - a public edge
             raise TypeError(f"a subscriber is the ref of an actor, which `start` returns, not {ref!r}")
-        with self._condition:
+        with self._condition.lock:
             if self._state is _State.CLOSED:
                 raise Closed(f"this {self.name} was closed")
             self._subscription = Subscription(self, ref, batch=batch, keeps=keeps)
@@ -99,7 +90,7 @@ class UserEnd(ABC, Generic[T]):
 
     def unsubscribe(self) -> None:
         """Tell nothing more; what comes waits for `recv`."""
-        with self._condition:
+        with self._condition.lock:
             self._subscription = None
 
     @property
@@ -116,7 +107,7 @@ class UserEnd(ABC, Generic[T]):
 
     def close(self) -> None:
         """Take nothing more and drop what waits."""
-        with self._condition:
+        with self._condition.lock:
             self._leave(_State.CLOSED)
             self._made_room()
 
@@ -137,7 +128,7 @@ class UserEnd(ABC, Generic[T]):
         self.fail(cause)
 
     def _leave(self, state: _State) -> None:
-        with self._condition:
+        with self._condition.lock:
             if self._state is _State.OPEN or state is _State.CLOSED:
                 self._state = state
             if state is _State.CLOSED:
@@ -149,13 +140,23 @@ class UserEnd(ABC, Generic[T]):
     @abstractmethod
     def _pop(self) -> T | None: ...
 
-    @abstractmethod
-    def _waits(self) -> bool: ...
-
     def _made_room(self) -> None:
         """Called after items were taken."""
 
     # Inner steps, with the condition held.
+
+    def _look(self, most: int) -> list[T] | None:
+        """Take up to `most` items, at least one; None if there is none yet."""
+        if self._state is not _State.CLOSED:
+            items = self._take_up_to(most)
+            if items:
+                return items
+        if self._state is _State.FAILED:
+            raise StackFailed(f"the stack of this {self.name} gave up") from self._cause
+        if self._state is not _State.OPEN:
+            why = "was closed" if self._state is _State.CLOSED else "has nothing more to come: the stack has ended"
+            raise Closed(f"this {self.name} {why}")
+        return None
 
     def _take_up_to(self, most: int) -> list[T]:
         items: list[T] = []
@@ -183,13 +184,13 @@ class UserEnd(ABC, Generic[T]):
 
     def subscriber_handled(self, subscription: Subscription[T]) -> None:
         """Tell more, now that the subscriber has caught up by half."""
-        with self._condition:
+        with self._condition.lock:
             if self._subscription is subscription:
                 self._tell()
 
     def subscriber_died(self, subscription: Subscription[T]) -> None:
         """Take back what the subscriber did not begin to handle."""
-        with self._condition:
+        with self._condition.lock:
             if subscription.dead:
                 return
             subscription.dead = True
@@ -219,14 +220,14 @@ class PackageEnd(UserEnd[InPackage]):
                 pass
             else:
                 if self._feeder is not None:
-                    with self._condition:
+                    with self._condition.lock:
                         self._made_room()
                 return package
         return super().recv(timeout)
 
     def put_all(self, packages: Iterable[InPackage]) -> None:
         """Add packages. Called by ureceiver."""
-        with self._condition:
+        with self._condition.lock:
             if self._state is not _State.CLOSED:
                 self._packages.extend(packages)
                 self._came()
@@ -236,7 +237,7 @@ class PackageEnd(UserEnd[InPackage]):
 
         One that was told to stop should not: a user who never reads must not keep the stack from ending.
         """
-        with self._condition:
+        with self._condition.lock:
             self._feeder = feeder  # before looking, since taking a package may hold no lock
             if len(self._packages) > CAPACITY and not (self.closed or feeder.stopping):
                 return True
@@ -244,7 +245,10 @@ class PackageEnd(UserEnd[InPackage]):
             return False
 
     def _pop(self) -> InPackage | None:
-        return self._packages.popleft() if self._packages else None
+        try:
+            return self._packages.popleft()
+        except IndexError:  # a `recv`, which holds no lock, may have taken the last one
+            return None
 
     def _take_up_to(self, most: int) -> list[InPackage]:
         if self._returned:
@@ -257,9 +261,6 @@ class PackageEnd(UserEnd[InPackage]):
                 items.append(take())  # noqa: PERF401 - what was taken before an IndexError counts
         self._made_room()
         return items
-
-    def _waits(self) -> bool:
-        return bool(self._packages or self._returned)
 
     def _made_room(self) -> None:
         if self._feeder is not None and (len(self._packages) <= CAPACITY or self._state is _State.CLOSED):
@@ -277,7 +278,7 @@ class ErrorEnd(UserEnd[PeerFailed]):
 
     def put(self, failure: PeerFailed) -> None:
         """Add a failure."""
-        with self._condition:
+        with self._condition.lock:
             unread = self._slots.pop(failure.target, None)
             room = MAX_PAYLOADS - self._payloads
             kept: list[Any] = []
@@ -298,7 +299,7 @@ class ErrorEnd(UserEnd[PeerFailed]):
 
     def leftovers(self) -> list[PeerFailed]:
         """Take what nobody read, even from a closed end."""
-        with self._condition:
+        with self._condition.lock:
             return self._take_up_to(1 << 62)
 
     def _pop(self) -> PeerFailed | None:
@@ -307,6 +308,3 @@ class ErrorEnd(UserEnd[PeerFailed]):
         failure = self._slots.pop(next(iter(self._slots)))
         self._payloads -= sum(len(package.data) for package in failure.unconfirmed)
         return failure
-
-    def _waits(self) -> bool:
-        return bool(self._slots or self._returned)

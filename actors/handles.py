@@ -6,7 +6,7 @@ The rules:
 - only here a thread of the user's ever waits, and every wait takes a timeout in seconds (None: for ever);
 - what is wrong with a package is said by the call that was given it;
 - closing is explicit and may be repeated; a closed handle raises `Closed` at once;
-- when the stack has given up, every call raises `StackFailed`, with the cause.
+- when the stack has given up, every call that sends or receives raises `StackFailed`, with the cause.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from ..protocol.address import Address, host_port
-from ..protocol.errors import Closed, PeerFailed, Timeout
+from ..protocol.errors import Closed, PeerFailed, StackFailed, Timeout
 from ..protocol.packages import InPackage, OutPackage
 from .admission import PLENTY, Lane
 from .messages import EndClosed
+from .transport import UdpTransport
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .refs import StableRef
     from .resolver import Resolver
     from .tracing import Journal
+    from .transport import Transport
 
 T = TypeVar("T")
 
@@ -59,6 +61,17 @@ class StackCore:
     journal: Journal
     unsettled: Callable[[], Counter[Address]]
     """How many packages for each target wait for an id or are unconfirmed."""
+    transport: Transport
+
+    def orphan(self) -> None:
+        """Fail the copy that a fork made, since its threads are not here. Called in the child, by its only thread."""
+        failed = StackFailed("a stack does not come along when its process forks: start one in the child")
+        self.admission.orphan(failed)
+        self.packages.orphan(failed)
+        self.errors.orphan(failed)
+        self.ended.orphan(None)
+        if isinstance(self.transport, UdpTransport):
+            self.transport.orphan()
 
 
 class _Handle:
@@ -104,7 +117,7 @@ class PackageSender(_Handle):
             timeout: seconds to wait for room; None waits for ever.
 
         Raises:
-            Timeout: there was no room in time.
+            Timeout: there was no room in time. (`Full` if `timeout` is 0.)
             PackageError: the target's name is unknown, or its address family is not this stack's.
             TypeError: it is not an `OutPackage`.
             Closed: the handle was closed or the stack has ended.
@@ -113,13 +126,20 @@ class PackageSender(_Handle):
         # What nearly every call comes to, without a lock and without a further call; see `admission`.
         lane = self._lanes.get(package.target) if package.__class__ is OutPackage else None
         if lane is not None and lane.target is package.target:
-            if lane.ticket() - lane.back < PLENTY and not lane.retired:
-                self._items.append(package)
-                if self._mailbox.idle:
-                    self._mailbox.wake()
-                if len(self._items) > self._admission.brim:
-                    self._admission.put_over_the_brim(lane, package, timeout)
-                return
+            ticket = None
+            try:
+                ticket = lane.ticket()
+                if ticket - lane.back < PLENTY and not lane.retired:
+                    self._items.append(package)
+                    if self._mailbox.idle:
+                        self._mailbox.wake()
+                    if len(self._items) > self._admission.brim:
+                        self._admission.put_over_the_brim(lane, package, timeout)
+                    return
+            except BaseException:
+                if ticket is None:  # Ctrl-C took it before we had it
+                    self._admission.give_back(lane)
+                raise
             self._admission.give_back(lane)
         self._admission.send((self._checked(package),), timeout)
 
@@ -140,7 +160,7 @@ class PackageSender(_Handle):
             timeout: seconds to wait for room, in all.
 
         Raises:
-            Timeout, PackageError, TypeError, Closed, StackFailed: as `send`. Unsuitable packages are found before
+            Timeout, Full, PackageError, TypeError, Closed, StackFailed: as `send`. Unsuitable packages are found before
                 anything is sent.
         """
         self._admission.send([self._checked(package) for package in packages], timeout)

@@ -92,6 +92,8 @@ class Inbox:
         self._napped = False
         self._queued = False
         self.lent = False
+        self._handing = threading.Lock()
+        """Held while items are taken and handed out, so that this is over before the view is sealed."""
 
     def put(self, envelope: Envelope[Any], /) -> None:
         """Put through the actor's own ref, which dies with this incarnation."""
@@ -118,13 +120,11 @@ class Inbox:
                 # Nodes do what is due after every batch too, and what was put softly belongs to it.
                 if paused or not mailbox.data_next:
                     return Envelope(_TICK)
-            taken = mailbox.take_envelope() if paused else mailbox.take()
-            if isinstance(taken, list):
-                self._napped = False
-                return Envelope(self._hand_out(taken))
+            taken = self._take(paused=paused)
             if taken is not None:
-                self._asked = taken
                 return taken
+            if self.sealed:
+                continue
             if mailbox.stopping and not self._cancelled and not paused:
                 self._cancelled = True
                 return Envelope(_CANCEL)
@@ -143,10 +143,11 @@ class Inbox:
 
     def seal(self) -> None:
         """End this view: set aside the item that was being handled and give back the rest of its batch."""
-        if self.sealed:
-            return
-        self.sealed = True
-        batch = self._batch
+        with self._handing:
+            if self.sealed:
+                return
+            self.sealed = True
+            batch = self._batch
         if batch is not None:
             if batch.begun:
                 self.handled = batch.begun - 1
@@ -166,16 +167,20 @@ class Inbox:
         try:
             if mailbox.asked or mailbox.stopping or self.sealed or self._crash is not None or self._paused():
                 return False
-            items = mailbox.take()
-            if not isinstance(items, list):
-                return items is None
+            with self._handing:
+                if self.sealed:
+                    return False
+                items = mailbox.take()
+                if not isinstance(items, list):
+                    return items is None
+                batch = self._hand_out(items)
             before, self.slept = self.deadline, True
             self.lent, self.parked = True, False
             self.beats += 1
             if not self.watch.armed:
                 self.watch.arm()
             try:
-                self.handler(self._hand_out(items))
+                self.handler(batch)
                 self.committed = True
             except BaseException as error:  # noqa: BLE001 - raised where it belongs, in the node's own thread
                 self._crash = error
@@ -204,6 +209,18 @@ class Inbox:
                 answer_dead(asked, self.mailbox.name)
         return clean
 
+    def _take(self, *, paused: bool) -> Envelope[Any] | None:
+        """Take what is next, and hand it out; None if nothing waits, or it is for a successor."""
+        with self._handing:
+            if self.sealed:
+                return None
+            taken = self.mailbox.take_envelope() if paused else self.mailbox.take()
+            if isinstance(taken, list):
+                self._napped = False
+                return Envelope(self._hand_out(taken))
+            self._asked = taken
+            return taken
+
     def _sleep(self, *, paused: bool) -> bool:
         deadline = self.deadline
         if self.mailbox.nap and not self._napped and not paused:
@@ -213,8 +230,10 @@ class Inbox:
         self.parked = True
         self.turn.release()
         try:
-            return self.mailbox.sleep(self, deadline, paused=paused)
+            return self.sealed or self.mailbox.sleep(self, deadline, paused=paused)
         finally:
+            if self.sealed:
+                self.mailbox.wake()  # who was left behind, and sleeps here, may have taken its successor's wake-up
             self._take_turn()
             self.parked = False
             if not self.watch.armed:

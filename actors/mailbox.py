@@ -23,6 +23,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import suppress
+from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pykka import ActorDeadError
@@ -138,7 +139,7 @@ class Mailbox:
         self.items: deque[Any] = deque()
         self._stop_replies: deque[Envelope[Any]] = deque()
         self._feeders: set[Mailbox] = set()
-        self._asking = threading.Lock()
+        self._asking = threading.RLock()  # a finalizer, which runs in the middle of anything, may tell something too
         self._asks_put = 0
         self._asks_taken = 0
         self.parking: Parking = _TokenParking(clock) if parking is None else parking
@@ -200,15 +201,21 @@ class Mailbox:
                 self.wake()
 
     def take_back(self, item: Any) -> bool:
-        """Take something out again, even of a closed mailbox; return whether it was there still."""
-        while True:
+        """Take something out again, even of a closed mailbox; return whether it was there still.
+
+        It is this very object, and of several the one that was put last. If items are taken from the front meanwhile it
+        moves to where we have not looked yet.
+        """
+        items = self.items
+        for place in range(len(items) - 1, -1, -1):
             try:
-                self.items.remove(item)
-            except ValueError:
-                return False
+                # Between looking and deleting no other thread runs: there is neither a call nor a jump back.
+                if items[place] is item:
+                    del items[place]
+                    return True
             except IndexError:
-                continue  # somebody took or put something meanwhile
-            return True
+                continue
+        return False
 
     def put_front(self, items: Iterable[Any]) -> None:
         """Give back what a crashed incarnation did not come to. Only while nobody reads."""
@@ -237,8 +244,12 @@ class Mailbox:
 
     def wake(self) -> None:
         """Let the reader look at everything again."""
-        self.idle = False
-        self.parking.unpark()
+        try:
+            self.idle = False
+            self.parking.unpark()
+        except BaseException:  # Ctrl-C between the two would have the reader sleep for ever
+            self.parking.unpark()
+            raise
 
     def over_capacity(self, feeder: Mailbox) -> bool:
         """Tell whether `feeder` should pause; if so it is woken when there is room."""
@@ -308,7 +319,10 @@ class Mailbox:
     @property
     def data_next(self) -> bool:
         """Whether what `take` gives now is data."""
-        return bool(self.items) and not (self.asked and isinstance(self.items[0], Envelope))
+        try:
+            return not (self.asked and isinstance(self.items[0], Envelope)) and bool(self.items)
+        except IndexError:  # something was taken back meanwhile
+            return False
 
     def take(self) -> list[Any] | Envelope[Any] | None:
         """Take the next ask or tell, or all data before it, or None if nothing waits."""
@@ -320,19 +334,22 @@ class Mailbox:
             return None
         self.high_water = max(self.high_water, waiting)
         count = min(waiting, BATCH_LIMIT)
-        if not self.asked:  # looked at after counting: what came meanwhile is not taken now
-            take = items.popleft
-            batch = [take() for _ in range(count)]
-        elif isinstance(items[0], Envelope):
-            self._asks_taken += 1
-            return items.popleft()  # type: ignore[no-any-return] # any envelope will do
-        else:
-            batch = list[Any]()
-            while len(batch) < count and not isinstance(items[0], Envelope):
-                batch.append(items.popleft())
+        batch = list[Any]()
+        try:
+            if not self.asked:  # looked at after counting: what came meanwhile is not taken now
+                batch.extend(starmap(items.popleft, repeat((), count)))  # which keeps what it has when there is no more
+            elif isinstance(items[0], Envelope):
+                envelope: Envelope[Any] = items.popleft()
+                self._asks_taken += 1
+                return envelope
+            else:
+                while len(batch) < count and not isinstance(items[0], Envelope):
+                    batch.append(items.popleft())
+        except IndexError:
+            pass  # something was taken back meanwhile
         if self._feeders and len(items) <= self.capacity:
             self._wake_feeders()
-        return batch
+        return batch or None
 
     def take_envelope(self) -> Envelope[Any] | None:
         """Take the next ask or tell and leave the data."""

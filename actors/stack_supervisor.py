@@ -134,6 +134,7 @@ class StackSupervisor(Supervisor):
         check_choices(resend, confirm, controller, clock, random)
         peers = None if trace_peers is None else [normalized(peer) for peer in trace_peers]
         self.journal = Journal(choose_logger(logger), clock, sample=trace_sample, peers=peers)
+        carry = with_context(trace_context)
         transport = UdpTransport(host, port, offload=offload) if transport is None else transport
         super().__init__(
             intensity=INTENSITY,
@@ -165,9 +166,7 @@ class StackSupervisor(Supervisor):
         )
         self._nodes, make_core = assemble(parts)
         children = {name: self._admit(spec) for name, spec in self._nodes.items()}
-        self._core = make_core(
-            self._desk, {name: child.ref for name, child in children.items()}, with_context(trace_context)
-        )
+        self._core = make_core(self._desk, {name: child.ref for name, child in children.items()}, carry)
 
     # The user's side. These run in the supervisor's thread; through a proxy they return futures.
 
@@ -284,11 +283,8 @@ class StackSupervisor(Supervisor):
     def _fail(self, cause: BaseException) -> None:
         if self._cause is not None:
             return
-        failed = StackFailed("the stack gave up")
-        failed.__cause__ = cause
-        self._remember(failed)
+        self._remember(self._fail_handles(cause))
         self._logger.error("stack:failed", exc_info=cause)
-        self._fail_handles(cause)
         self._ending = True
         self._abandon_at = self._clock.now() + ABANDON_AFTER
         for child in self._children.values():
@@ -296,12 +292,13 @@ class StackSupervisor(Supervisor):
             if child.status is Status.RESTARTING:
                 self._end_child(child)
 
-    def _fail_handles(self, cause: BaseException) -> None:
+    def _fail_handles(self, cause: BaseException) -> StackFailed:
         failed = StackFailed("the stack gave up")
         failed.__cause__ = cause
         self._core.admission.end(failed)
         self._core.packages.fail(cause)
         self._core.errors.fail(cause)
+        return failed
 
     def _finish_if_over(self) -> None:
         if self._inbox.finished or any(child.status is not Status.ENDED for child in self._children.values()):

@@ -14,7 +14,10 @@ The rules:
 from __future__ import annotations
 
 import logging
+import sys
+import traceback
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +45,7 @@ class Journal:
 
     Attributes:
         traced: whether debug events are wanted; may change at any time.
+        failed: how many events the logger could not write, because it raised. The first is shown on standard error.
 
     Raises:
         ValueError: `sample` is less than 1.
@@ -59,6 +63,7 @@ class Journal:
         self._order = count(1)
         self._others = count()
         self._taps: tuple[Callable[[dict[str, Any]], None], ...] = ()
+        self.failed = 0
         self._wanted = _wants_debug(logger)
         self.traced = self._wanted
 
@@ -83,7 +88,18 @@ class Journal:
         fields["seq"] = next(self._order)
         for take in self._taps:
             take({"event": event, "level": level, **tracer.fields, **fields})
-        getattr(tracer.logger, level)(event, **fields)
+        try:
+            getattr(tracer.logger, level)(event, **fields)
+        except Exception:  # noqa: BLE001 - whatever the program's logger raises; a full disk must not end deliveries
+            self._could_not_log()
+
+    def _could_not_log(self) -> None:
+        """Say so once, where the standard library says it."""
+        self.failed += 1
+        if self.failed == 1 and sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison] - under pythonw
+            with suppress(OSError):
+                sys.stderr.write("packhorse goes on, though its logger raised:\n")
+                traceback.print_exc()
 
     def thinned(self, fields: dict[str, Any]) -> dict[str, Any] | None:
         """Return what of an event is to be told, or None for nothing."""

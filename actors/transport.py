@@ -121,6 +121,8 @@ class UdpTransport:
             raise ValueError(f"port is from 0 (the system chooses) to 65535, not {port}")
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
+        except UnicodeError as error:
+            raise ValueError(f"a host is an address or a name of this machine, which {host!r} cannot be") from error
         except OSError as error:
             raise refused(host, port, error) from error
         family, _, _, _, address = found[0]
@@ -254,6 +256,12 @@ class UdpTransport:
             self._socket.close()
             self._alarm = None
 
+    def orphan(self) -> None:
+        """Close the copy that a fork made, or the port would stay taken for as long as the child lives."""
+        self._closed = True
+        self._socket.close()
+        self._alarm = None
+
     def _send_plainly(self, datagrams: list[bytes], destination: Any) -> Sequence[OSError]:
         errors = [self._send(datagram, (), destination) for datagram in datagrams]
         return [error for error in errors if error is not None]
@@ -266,13 +274,25 @@ class UdpTransport:
                 else:
                     self._socket.sendto(data, destination)
             except BlockingIOError:
-                with selectors.DefaultSelector() as writable:  # select.select takes no descriptor above 1023
-                    writable.register(self._socket, selectors.EVENT_WRITE)
-                    writable.select()
+                try:
+                    self._wait_for_room()
+                except OSError as error:  # no descriptor left for a selector
+                    return error
             except OSError as error:
                 return error
             else:
                 return None
+
+    def _wait_for_room(self) -> None:
+        """Sleep until the socket's send buffer has room."""
+        if hasattr(select, "poll"):  # which needs no descriptor
+            poll = select.poll()
+            poll.register(self._socket, select.POLLOUT)
+            poll.poll()
+            return
+        with selectors.DefaultSelector() as writable:
+            writable.register(self._socket, selectors.EVENT_WRITE)
+            writable.select()
 
     def _recvfrom_into(self, buffers: tuple[memoryview], _: int) -> tuple[int, list[Any], int, Any]:
         """Do `recvmsg_into` for systems that lack it (Windows)."""

@@ -36,6 +36,8 @@ class StatsServer:
     """Tells the numbers of a stack to whoever connects; made by `Stack.serve_stats`."""
 
     def __init__(self, path: Path, stats: Callable[[], StackStats]) -> None:
+        if "\0" in os.fspath(path):
+            raise ValueError(f"a path has no NUL in it, as {os.fspath(path)!r} has")
         self.path = path
         self._stats = stats
         self._open: set[socket.socket] = set()

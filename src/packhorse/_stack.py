@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 from pykka import ActorDeadError
 
 from ._live import StatsServer
+from .actors.clock import SYSTEM_CLOCK, deadline_after
 from .actors.handles import LINGER, ConnErrorReceiver, PackageReceiver, PackageSender, StackCore
 from .actors.messages import Abandoned, EndClosed
 from .actors.stack_supervisor import RUNNING, StackSupervisor
-from .protocol import Closed, OutPackage, PeerFailed, Peers, Reliability, StackFailed, Timeout
+from .protocol import Closed, OutPackage, PeerFailed, Peers, Reliability, Timeout
 from .protocol.address import host_port
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ class Stack:
 
         Raises:
             OSError: the socket cannot be made there.
+            ValueError: there is a NUL in the path.
             Closed: the stack has ended.
         """
         self.stats()  # raises Closed before anything is opened
@@ -161,10 +163,11 @@ class Stack:
             What stayed unconfirmed: the failures that nobody has read.
 
         Raises:
-            Timeout: the stack did not end; a node hangs.
+            Timeout: the stack did not end, within a second more; a node hangs.
+            TypeError, ValueError: `timeout` is no number of seconds from 0 on.
         """
-        if timeout < 0:
-            raise ValueError(f"a timeout is at least 0 seconds, not {timeout!r}")
+        if deadline_after(SYSTEM_CLOCK, timeout) is None or timeout < 0:
+            raise ValueError(f"a stack is closed within 0 seconds or more, not {timeout!r}")
         self._finalizer.detach()
         for server in self._servers:
             server.close()
@@ -238,13 +241,8 @@ atexit.register(_close_all)
 
 def _orphan_all() -> None:
     """Fail the stacks that a fork has copied: their threads are not here, so what is sent would go nowhere."""
-    failed = StackFailed("a stack does not come along when its process forks: start one in the child")
     for supervisor in RUNNING:
-        core = supervisor.core()
-        core.admission.orphan(failed)
-        core.packages.orphan(failed)
-        core.errors.orphan(failed)
-        core.ended.keep(None)
+        supervisor.core().orphan()
     RUNNING.clear()
 
 

@@ -1,35 +1,31 @@
 """Waiting by a stack's clock: conditions, promises, and the clock that is driven by hand."""
 
+# pyright: reportPrivateUsage=false
+# The reason: it holds the lock of a promise.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
 from packhorse import Timeout
-from packhorse.actors.clock import SYSTEM_CLOCK, Condition, Promise
+from packhorse.actors.clock import SYSTEM_CLOCK, Condition, Promise, deadline_after
 from packhorse.actors.inbox import Inbox
 from packhorse.actors.mailbox import Mailbox
 from packhorse.testing import ManualClock
 
 from .helpers import SignallingClock, finished, in_background
 
-if TYPE_CHECKING:
-    pass
+
+def test_what_is_there_is_not_waited_for() -> None:
+    assert Condition(SYSTEM_CLOCK).wait_for(lambda: "here", None) == "here"
 
 
-def test_a_condition_that_holds_does_not_wait() -> None:
+def test_a_deadline_that_has_passed_is_not_waited_for() -> None:
     condition = Condition(SYSTEM_CLOCK)
-    with condition:
-        assert condition.wait_for(lambda: True, None)
-
-
-def test_a_deadline_that_has_passed_does_not_wait() -> None:
-    condition = Condition(SYSTEM_CLOCK)
-    with condition:
-        assert not condition.wait_for(lambda: False, SYSTEM_CLOCK.now())
-        assert not condition.wait_for(lambda: False, SYSTEM_CLOCK.now() - 1)
+    assert condition.wait_for(lambda: None, SYSTEM_CLOCK.now()) is None
+    assert condition.wait_for(lambda: None, SYSTEM_CLOCK.now() - 1) is None
 
 
 def test_everyone_who_waits_is_woken_and_looks_for_himself() -> None:
@@ -39,73 +35,113 @@ def test_everyone_who_waits_is_woken_and_looks_for_himself() -> None:
     woken: list[int] = []
 
     def wait(number: int) -> None:
-        with condition:
-            condition.wait_for(lambda: number in allowed, None)
-            woken.append(number)
+        condition.wait_for(lambda: number in allowed or None, None)
+        woken.append(number)
 
     threads = [in_background(lambda number=number: wait(number)) for number in range(3)]  # type: ignore[misc] # bound early
     for _ in threads:
         assert clock.sleeping.acquire(timeout=20)
-    with condition:
+    with condition.lock:
         allowed.add(1)
         condition.notify_all()
     assert finished(threads[1])
     assert woken == [1]
-    with condition:
+    with condition.lock:
         allowed.update({0, 2})
         condition.notify_all()
     assert all(finished(thread) for thread in threads)
     assert sorted(woken) == [0, 1, 2]
 
 
-def test_waiting_gives_the_condition_free_and_takes_it_again() -> None:
+def test_the_lock_is_held_while_looking_and_free_while_waiting() -> None:
     clock = SignallingClock()
     condition = Condition(clock)
-    held_again: list[bool] = []
+    looked: list[bool] = []
     done = threading.Event()
 
-    def wait() -> None:
-        with condition:
-            condition.wait_for(done.is_set, None)
-            held_again.append(True)
+    def look() -> bool | None:
+        looked.append(in_background_acquires(condition.lock))
+        return done.is_set() or None
 
-    thread = in_background(wait)
+    thread = in_background(lambda: condition.wait_for(look, None))
     assert clock.sleeping.acquire(timeout=20)
-    with condition:  # free, though the other thread is inside its `with`
+    with condition.lock:
         done.set()
         condition.notify_all()
-        assert held_again == []
+        assert looked == [False], "it cannot look while the lock is held here"
     assert finished(thread)
+    assert looked == [False, False]
+
+
+def in_background_acquires(lock: threading.RLock) -> bool:
+    """Tell whether another thread gets the lock at once."""
+    got: list[bool] = []
+
+    def take() -> None:
+        got.append(lock.acquire(blocking=False))
+        if got[0]:
+            lock.release()
+
+    assert finished(in_background(take))
+    return got[0]
 
 
 def test_a_wait_ends_when_the_clock_reaches_its_deadline() -> None:
     clock = SignallingClock()
     condition = Condition(clock)
-    results: list[bool] = []
-
-    def wait() -> None:
-        with condition:
-            results.append(condition.wait_for(lambda: False, clock.now() + 5))
-
-    thread = in_background(wait)
+    results: list[None] = []
+    thread = in_background(lambda: results.append(condition.wait_for(lambda: None, clock.now() + 5)))
     assert clock.sleeping.acquire(timeout=20)
     clock.advance(4.9)
     assert results == []
     clock.advance(0.1)
     assert finished(thread)
-    assert results == [False]
+    assert results == [None]
 
 
-def test_an_interrupted_wait_holds_the_condition_again() -> None:
+def test_an_interrupted_wait_leaves_nothing_behind() -> None:
     class Interrupting(ManualClock):
         def wait(self, token: threading.Lock, deadline: float | None) -> None:
             del token, deadline
             raise KeyboardInterrupt
 
     condition = Condition(Interrupting())
-    with pytest.raises(KeyboardInterrupt), condition:
-        condition.wait_for(lambda: False, None)
-    assert finished(in_background(condition.__enter__))
+    with pytest.raises(KeyboardInterrupt):
+        condition.wait_for(lambda: None, None)
+    assert in_background_acquires(condition.lock)
+    condition.notify_all()
+
+
+def test_whoever_holds_the_lock_already_does_not_wait() -> None:
+    """A signal handler or a finalizer, in the middle of what it interrupts: nobody could change anything."""
+    condition = Condition(SYSTEM_CLOCK)
+    with condition.lock:
+        assert condition.wait_for(lambda: None, None) is None
+        assert condition.wait_for(lambda: 1, None) == 1
+    assert in_background_acquires(condition.lock)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "error"), [("1", TypeError), (True, TypeError), (float("nan"), ValueError)], ids=["str", "bool", "nan"]
+)
+def test_a_timeout_that_is_no_number_is_refused(timeout: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="a timeout is a number of seconds, or None for ever, not"):
+        deadline_after(SYSTEM_CLOCK, timeout)
+
+
+def test_a_timeout_becomes_a_deadline() -> None:
+    clock = ManualClock(1000.0)
+    assert deadline_after(clock, None) is None
+    assert deadline_after(clock, 2) == 1002.0
+    assert deadline_after(clock, float("inf")) == float("inf")
+
+
+def test_a_forked_promise_has_the_value_it_is_given_though_its_lock_was_held() -> None:
+    promise: Promise[int] = Promise(SYSTEM_CLOCK)
+    held = promise._condition.lock
+    assert finished(in_background(held.acquire))
+    promise.orphan(1)
+    assert promise.get(0) == 1
 
 
 def test_a_promise_gives_its_value_to_everyone() -> None:

@@ -108,3 +108,17 @@ def test_an_exception_is_told_with_its_trace() -> None:
     made, log = journal()
     made.tracer().exception("stack:failed")
     assert log.entries[0]["exc_info"] is True
+
+
+def test_a_logger_that_raises_is_told_of_once_and_costs_only_the_events(capsys: pytest.CaptureFixture[str]) -> None:
+    def full(*_: object) -> Any:
+        raise OSError("disk full")
+
+    journal = Journal(structlog.wrap_logger(None, processors=[full]), ManualClock())
+    tracer = journal.tracer()
+    for _ in range(3):
+        tracer.info("actor:started")
+    assert journal.failed == 3
+    said = capsys.readouterr().err
+    assert said.startswith("packhorse goes on, though its logger raised:\nTraceback")
+    assert said.count("OSError: disk full") == 1

@@ -1,5 +1,7 @@
 """The UDP socket of a stack: what comes in, sleeping, and the end."""
 
+# pyright: reportPrivateUsage=false
+# The reason: it puts another socket in.
 from __future__ import annotations
 
 import errno
@@ -8,8 +10,9 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -246,3 +249,25 @@ def test_who_wakes_too_late_does_not_write_to_a_descriptor_of_somebody_else(tran
 def test_a_port_that_is_taken_leaves_no_descriptor(transport: UdpTransport) -> None:
     with pytest.raises(OSError, match="in use"):
         UdpTransport("127.0.0.1", transport.address[1])
+
+
+def test_a_full_socket_that_cannot_be_waited_for_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the process has no descriptor left for a selector."""
+    with closing(UdpTransport("127.0.0.1", 0)) as transport, monkeypatch.context() as patch:
+        patch.setattr(transport, "_socket", SimpleNamespace(sendto=_raise(BlockingIOError())))
+        patch.setattr(transport, "_wait_for_room", _raise(OSError(errno.EMFILE, "too many open files")))
+        (error,) = transport.send(("127.0.0.1", 9), [b"x"])
+        assert error.errno == errno.EMFILE
+
+
+def _raise(error: Exception) -> Callable[..., None]:
+    def raising(*_: object) -> None:
+        raise error
+
+    return raising
+
+
+@pytest.mark.parametrize("host", ["..x", "x" * 64 + ".net"], ids=["empty label", "long label"])
+def test_a_host_that_no_name_can_be_is_refused(host: str) -> None:
+    with pytest.raises(ValueError, match="a host is an address or a name of this machine, which"):
+        UdpTransport(host, 0)

@@ -52,3 +52,23 @@ def test_a_forked_copy_of_a_stack_fails_and_the_stack_goes_on() -> None:
         "child: b'in a stack of its own'",
         "parent: [b'waits for the parent alone', b'goes on']",
     ]
+
+
+HELD = """
+import os, signal, packhorse
+stack = packhorse.startup(host="127.0.0.1")
+port = stack.address[1]
+child = os.fork()
+if child == 0:
+    signal.pause()
+stack.close()
+with packhorse.startup(port, "127.0.0.1") as again:
+    print(again.address[1] == port)
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+"""
+
+
+def test_a_forked_child_does_not_keep_the_port() -> None:
+    run = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - as above
+    assert (run.stdout, run.stderr) == ("True\n", "")

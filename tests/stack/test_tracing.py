@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import structlog
 from pykka.messages import ProxyCall
 
+import packhorse
 from packhorse import OutPackage, Peers, Reliability
 from packhorse.actors.ends import CAPACITY
 from packhorse.actors.events import problems
@@ -78,6 +80,16 @@ def test_nothing_is_noted_while_nobody_listens(start: Start) -> None:
         first.sender.flush(WAIT)
     assert ids(here.named("package:numbered")) == [10]
     assert not first.journal.traced
+
+
+def test_a_refused_choice_of_context_variables_leaves_the_port_free() -> None:
+    with packhorse.startup(host="127.0.0.1") as stack:
+        port = stack.address[1]
+    with pytest.raises(TypeError, match="trace_context") as refused:  # whose traceback holds what was made so far
+        packhorse.startup(port, "127.0.0.1", trace_context="request")
+    with packhorse.startup(port, "127.0.0.1") as stack:
+        assert stack.address[1] == port
+    del refused
 
 
 def test_context_variables_come_with_the_package_that_was_sent_in_them(start: Start) -> None:
