@@ -76,7 +76,7 @@ class StackSupervisor(Supervisor):
     Args:
         port: the UDP port; 0 lets the system choose (see `address`).
         host: address of this machine to bind to. "0.0.0.0" is every IPv4 address, "::" every IPv6 and IPv4 address.
-        logger: a structlog logger to use instead of the one chosen by the rules in `log`.
+        logger: one of structlog or of logging to use instead of the one chosen by the rules in `log`.
         resend: when to send again and when to give up.
         confirm: when to confirm.
         controller: makes the congestion controller of a new peer; `packhorse.protocol.FixedController` for none.

@@ -71,6 +71,8 @@ class PackageBuilder:
         self._reliability = reliability
         self._peers = peers
         self._target = probe.target
+        if not callable(getattr(codec, "encode", None)):
+            raise TypeError(f"a codec has `encode` and `decode`, as packhorse.msgpack has, not {codec!r}")
         self._encode = codec.encode
         self._complete: deque[OutPackage] = deque()
         self._messages: list[bytes] = []

@@ -11,6 +11,7 @@ The rules:
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -90,9 +91,15 @@ class StatsServer:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove the socket of a program that is gone; leave anything else alone."""
-    if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
+    """Remove the socket of a program that is gone; leave anything else alone.
+
+    Raises:
+        FileExistsError: there is something that is no socket.
+    """
+    if not path.exists():
         return
+    if not stat.S_ISSOCK(path.stat().st_mode):
+        raise FileExistsError(errno.EEXIST, "cannot serve stats: it is there already, and no socket", os.fspath(path))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(os.fspath(path))

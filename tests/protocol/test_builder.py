@@ -117,6 +117,11 @@ def test_target_is_checked_where_the_builder_is_made() -> None:
         PackageBuilder(0, Peers.PLAYERS, TARGET)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - on purpose
 
 
+def test_codec_is_checked_where_the_builder_is_made() -> None:
+    with pytest.raises(TypeError, match=r"a codec has `encode` and `decode`, as packhorse\.msgpack has, not 5"):
+        builder(codec=5)
+
+
 def test_package_is_filled_to_the_last_byte() -> None:
     packer = builder()
     for size in (500, 4, 250, 254, 1):

@@ -179,6 +179,14 @@ def test_else_the_standard_logger_named_packhorse_is_used(start: Start, caplog: 
     assert any("stack:started" in record.getMessage() for record in caplog.records)
 
 
+def test_a_logger_of_the_standard_library_will_do(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="mine"):
+        start(logger=logging.getLogger("mine")).close()
+    assert {record.name for record in caplog.records} == {"mine"}
+    with pytest.raises(TypeError, match="a logger is one of structlog's or of logging's, not a str"):
+        start(logger="mine")
+
+
 def test_a_stack_configures_nothing(start: Start) -> None:
     handlers = list(logging.getLogger().handlers)
     level = logging.getLogger("packhorse").level

@@ -124,8 +124,10 @@ def test_the_socket_of_a_program_that_is_gone_is_replaced_and_nothing_else(start
         stack.serve_stats(path)
     file = tmp_path / "file"
     file.write_text("mine")
-    with pytest.raises(OSError, match=f"in use: '{file}'"):
+    with pytest.raises(FileExistsError, match=f"it is there already, and no socket: '{file}'"):
         stack.serve_stats(file)
+    with pytest.raises(ValueError, match="a path has no NUL in it"):
+        stack.serve_stats(f"{path}\0")
     assert file.read_text() == "mine"
 
 
