@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from packhorse import Reliability
+from packhorse.protocol.address import Address
 from packhorse.protocol.messages import Confirmed, Flush, Grant, Restarted, Sent
 from packhorse.protocol.numbering import Numbering
 from packhorse.protocol.policy import ResendPolicy
@@ -72,7 +73,12 @@ def test_a_confirmation_makes_a_flush_look_at_its_own_target_alone(monkeypatch: 
     redelivery.flush(Flush(dict.fromkeys(targets, (1, 1)), "token"))
     looked: list[object] = []
     settled = redelivery._settled
-    monkeypatch.setattr(redelivery, "_settled", lambda target, *mark: looked.append(target) or settled(target, *mark))
+
+    def look(target: Address, life: int, mark: int) -> bool:
+        looked.append(target)
+        return settled(target, life, mark)
+
+    monkeypatch.setattr(redelivery, "_settled", look)
     for target in targets:
         assert redelivery.flushed == []
         redelivery.confirmed(Confirmed(target, [0], 0.1))
