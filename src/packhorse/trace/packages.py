@@ -209,9 +209,6 @@ class Package:
             return f"given up ({given_up.get('trigger')})"
         if self.has("package:kept"):
             return "kept"
-        dropped = self.first("package:dropped")
-        if dropped is not None and not self.has("recovery:package_confirmed"):
-            return f"dropped ({dropped.get('trigger')})"
         if self.has("recovery:package_confirmed"):
             return "confirmed"
         if self.reliable:
