@@ -151,9 +151,10 @@ class USender(Node[Numbering]):
             self._wake_by = None
 
     def _tell_user(self, failure: PeerFailed) -> None:
-        self._logger.warning(
-            "package:given_up", target=failure.target, trigger=failure.reason.value, count=failure.count
-        )
+        if failure.count:
+            self._logger.warning(
+                "package:given_up", target=failure.target, trigger=failure.reason.value, count=failure.count
+            )
         self._errors.put(failure)
 
     def _is_done(self) -> bool:
