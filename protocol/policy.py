@@ -9,6 +9,9 @@
 
 Silence is counted from the later of the peer's last control datagram and the first sending of its oldest
 unconfirmed package.
+
+No package may be sent again for longer than `LONGEST`: by then every one has been confirmed or its peer has failed. A
+receiver counts on it (see `sources.TOO_OLD`).
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from .checks import how_many, seconds
 from .original import ORIGINAL_COPIES, OriginalRecovery
 from .recovery import MeasuredRecovery
 
@@ -26,22 +30,32 @@ if TYPE_CHECKING:
 
 __all__ = ["ConfirmPolicy", "ResendPolicy"]
 
+LONGEST: Final = 60.0
+"""Seconds that a package may stay unconfirmed at most. A receiver that is told no identity takes what comes again much
+later for the first package of a restarted sender, and delivers it once more."""
 ORIGINAL_LONGEST: Final = 60.0
 """Seconds, more than the six waits can take together: only they fail a peer."""
+_WHY: Final = "what is sent again later may be delivered twice"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResendPolicy:
     """When an unconfirmed package is sent again and when its peer is given up. All times in seconds.
 
+    Within 60 seconds that has to be decided: a receiver that does not know our identity takes a package that comes
+    again much later for the first one of a restarted sender, and would deliver it twice.
+
     Attributes:
         longest_wait: no two probes are further apart than this, unless the round trip takes longer.
-        silence: a peer that sent no control datagram for so long, while packages waited for one, has failed.
-        age: a package so old, of which `copies` copies were sent, fails its peer even if the peer still answers.
-        copies: see `age`.
+        silence: a peer that sent no control datagram for so long, while packages waited for one, has failed. At most
+            60.
+        age: a package so old, of which `copies` copies were sent, fails its peer even if the peer still answers. At
+            most 60.
+        copies: see `age`. Sent `longest_wait` apart, they take 60 seconds at most.
 
     Raises:
-        ValueError: a time is not above 0, or `copies` is less than 1.
+        TypeError: a time is no number, or `copies` is not an int.
+        ValueError: a time is not above 0, `copies` is less than 1, or it could all take longer than 60 seconds.
     """
 
     longest_wait: float = 1.0
@@ -50,11 +64,17 @@ class ResendPolicy:
     copies: int = 10
 
     def __post_init__(self) -> None:
-        for name, seconds in (("longest_wait", self.longest_wait), ("silence", self.silence), ("age", self.age)):
-            if not seconds > 0:
-                raise ValueError(f"{name} is a number of seconds above 0, not {seconds!r}")
-        if self.copies < 1:
-            raise ValueError(f"copies is at least 1, not {self.copies!r}")
+        for name, time in (("longest_wait", self.longest_wait), ("silence", self.silence), ("age", self.age)):
+            if not seconds(name, time):
+                raise ValueError(f"{name} is a number of seconds above 0, not {time!r}")
+            if time > LONGEST:
+                raise ValueError(f"{name} is at most {LONGEST:.0f} seconds, not {time!r}: {_WHY}")
+        how_many("copies", self.copies)
+        if self.copies * self.longest_wait > LONGEST:
+            raise ValueError(
+                f"copies is at most {LONGEST / self.longest_wait:.0f} with a longest_wait of {self.longest_wait!r} "
+                f"seconds, not {self.copies!r}: {_WHY}"
+            )
 
     @staticmethod
     def original() -> ResendPolicy:
@@ -100,7 +120,8 @@ class ConfirmPolicy:
             sender waits.
 
     Raises:
-        ValueError: `delay` is not from 0 to 0.1, `count` is less than 1, or `repeat` is negative.
+        TypeError: a time is no number, or `count` is not an int.
+        ValueError: `delay` is not from 0 to 0.1, `count` is less than 1, or `repeat` is negative or endless.
     """
 
     delay: float = 0.005
@@ -110,12 +131,10 @@ class ConfirmPolicy:
     newest_first: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.delay <= 0.1:  # noqa: PLR2004 - the wire's limit, named in the message
-            raise ValueError(f"a confirmation may wait 0 to 0.1 seconds, not {self.delay!r}")
-        if self.count < 1:
-            raise ValueError(f"count is at least 1, not {self.count!r}")
-        if not self.repeat >= 0:
-            raise ValueError(f"repeat is at least 0 seconds, not {self.repeat!r}")
+        if seconds("delay", self.delay) > 0.1:  # noqa: PLR2004 - the wire's limit, named in the message
+            raise ValueError(f"delay is at most 0.1 seconds, not {self.delay!r}: senders count on it")
+        how_many("count", self.count)
+        seconds("repeat", self.repeat)
 
     @staticmethod
     def original() -> ConfirmPolicy:
