@@ -32,7 +32,6 @@ from .messages import (
     Acknowledged,
     Datagrams,
     Dropped,
-    Expired,
     Failed,
     Flush,
     Forgotten,
@@ -40,6 +39,7 @@ from .messages import (
     Restarted,
     Revive,
     Sent,
+    Unknown,
 )
 from .notes import Note, numbered, queued
 from .packages import OutPackage
@@ -163,15 +163,15 @@ class Numbering:
         target.asleep = True
         self._pass_flushes(failed.target)
 
-    def expired(self, expired: Expired, now: float) -> None:
+    def unknown(self, unknown: Unknown, now: float) -> None:
         """Start at 0 again, unless numbers were given since."""
-        target = self._targets.get(expired.target)
-        if target is None or target.life != expired.life or target.next != expired.next:
+        target = self._targets.get(unknown.target)
+        if target is None or target.life != unknown.life or target.next != unknown.next:
             return
         if not target.backlog:
-            del self._targets[expired.target]
+            del self._targets[unknown.target]
             return
-        self._go_on(expired.target, target, now)
+        self._go_on(unknown.target, target, now)
 
     def acknowledged(self, acknowledged: Acknowledged) -> None:
         """Let packages carry the hint that the peer assigned."""

@@ -7,9 +7,9 @@ import pytest
 from packhorse.protocol import FailureReason, PeerFailed, ResendPolicy
 from packhorse.protocol.messages import (
     Dropped,
-    Expired,
     Failed,
     Forgotten,
+    Unknown,
 )
 from packhorse.protocol.redelivery import MEMORY
 
@@ -288,7 +288,7 @@ def test_a_peer_with_nothing_pending_is_forgotten_600_seconds_after_it_was_heard
     resender.run(START + 5 + MEMORY - 0.001)
     assert resender.messages() == []
     resender.run(START + 5 + MEMORY)
-    assert resender.messages() == [Expired(A, 1, 3)]
+    assert resender.messages() == [Unknown(A, 1, 3)]
     assert resender.redelivery.deadline() is None
 
 
@@ -301,22 +301,22 @@ def test_a_failed_peer_is_forgotten_600_seconds_after_the_last_copy_was_sent(res
     resender.run(last_copy + MEMORY - 0.001)
     assert resender.messages() == []
     resender.run(last_copy + MEMORY)
-    assert resender.messages() == [Expired(A, 1, 1)]
+    assert resender.messages() == [Unknown(A, 1, 1)]
     assert resender.redelivery.deadline() is None
 
 
-def test_reviving_a_forgotten_peer_is_answered_with_its_expiry(resender: Resender) -> None:
+def test_reviving_a_forgotten_peer_is_answered_that_it_is_unknown(resender: Resender) -> None:
     resender.now = START
     resender.revive(7)
-    assert resender.messages() == [Expired(A, 2, 7)]
+    assert resender.messages() == [Unknown(A, 2, 7)]
 
 
-def test_a_sending_that_crosses_the_expiry_meets_the_peer_anew(resender: Resender) -> None:
+def test_a_sending_that_crosses_the_word_that_its_peer_is_unknown_meets_it_anew(resender: Resender) -> None:
     resender.sent(0, 300)
     resender.confirmed(*range(168))
     resender.confirmed(*range(168, 300))
     resender.run(START + MEMORY)
-    assert Expired(A, 1, 300) in resender.messages()
+    assert Unknown(A, 1, 300) in resender.messages()
     resender.sent(300)
     assert resender.redelivery.pending == 1
     assert resender.grants()[-1].limit == 812
