@@ -56,7 +56,6 @@ class Copy(NamedTuple):
     sent: float
     arrived: float | None
     trigger: str | None
-    step: Step
 
 
 class Parts(NamedTuple):
@@ -165,10 +164,7 @@ class Package:
             likely = [place for place in before if times[place] + self.shortest * FEASIBLE <= step.at]
             if before:
                 arrived[likely[-1] if likely else before[0]] = step.at
-        return [
-            Copy(time, arrived.get(place), sendings[place].get("trigger"), sendings[place])
-            for place, time in enumerate(times)
-        ]
+        return [Copy(time, arrived.get(place), sendings[place].get("trigger")) for place, time in enumerate(times)]
 
     @property
     def parts(self) -> Parts:
