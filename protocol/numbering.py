@@ -66,8 +66,8 @@ class Numbering:
             fast confirmation could arrive before it is expected.
         to_dsender: datagrams to send.
         released: how many packages no longer wait for a number, by target.
-        failures: reports of packages whose lifetime passed while they waited, and of restarts that left nothing
-            unconfirmed.
+        failures: reports of packages whose lifetime passed while they waited, of backlogs that `renew` gave up, and of
+            restarts that left nothing unconfirmed.
         waiting: how many packages wait in backlogs.
         urgent: whether `Redelivery` should look at `to_resender` at once: something waits for its answer, or soon will.
             Set to True here, and to False by whoever passes that on.
