@@ -69,6 +69,7 @@ def test_every_event_of_an_exchange_is_as_the_table_says(start: Start) -> None:
         first.sender.flush(WAIT)
     told = [*here, *there]
     assert len(told) > 50
+    assert any("waited" in event for event in here.named("package:numbered")), "2000 packages do not all have room"
     assert [problem for event in told for problem in problems(event)] == []
 
 
