@@ -41,7 +41,7 @@ format: $(VENV)/installed ## bring the style in order
 
 types: $(VENV)/installed ## check types, with mypy and pyright
 	$(BIN)/mypy --strict -p packhorse
-	$(BIN)/mypy --strict tests
+	$(BIN)/mypy --strict tests .ci
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 diagram: $(VENV)/installed ## draw the wiring anew: diagrams/stack.mmd, and the same in README.md

@@ -5,12 +5,12 @@ The names and their meaning are those of OTP's `supervisor` (https://www.erlang.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
+from ..protocol.checks import how_many, seconds
 from .inbox import Inbox
 from .mailbox import Mailbox
 from .supervised import Birth, PlainInbox, SupervisedActor
@@ -175,21 +175,3 @@ def one_of(kind: type[E], what: str, value: object) -> E:
         return kind(value)  # type: ignore[arg-type] # what is no member is refused
     except ValueError:
         raise ValueError(f"{what} must be one of {', '.join(kind)}, not {value!r}") from None
-
-
-def seconds(what: str, value: object) -> float:
-    """Return a number of seconds, or raise TypeError or ValueError that says what is wrong with it."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{what} is a number of seconds, not {value!r}")
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{what} is at least 0 seconds and finite, not {value!r}")
-    return float(value)
-
-
-def how_many(what: str, value: object) -> int:
-    """Return a number of things, at least one, or raise TypeError or ValueError that says what is wrong with it."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{what} is a whole number, not {value!r}")
-    if value < 1:
-        raise ValueError(f"{what} is at least 1, not {value!r}")
-    return value

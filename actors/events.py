@@ -15,10 +15,13 @@ The rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+
+from ..protocol.errors import FailureReason
+from .messages import DeathReason
 
 __all__ = ["COMMON", "EVENTS", "Event", "Field", "fields_of", "markdown", "names_in", "problems", "rewritten"]
 
@@ -32,12 +35,14 @@ class Field:
         unit: what a number counts, or what the text is.
         meaning: in a few words.
         optional: whether it may be missing.
+        values: those that it may have, if they are known.
     """
 
     name: str
     unit: str
     meaning: str
     optional: bool = False
+    values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +90,11 @@ CAUSE: Final = (
 
 
 def _maybe(field: Field) -> Field:
-    return Field(field.name, field.unit, field.meaning, optional=True)
+    return replace(field, optional=True)
 
 
 def _trigger(*values: str) -> Field:
-    return Field("trigger", "name", "why: " + ", ".join(values))
+    return Field("trigger", "name", "why: " + ", ".join(values), values=values)
 
 
 EVENTS: Final[dict[str, Event]] = {
@@ -111,8 +116,9 @@ EVENTS: Final[dict[str, Event]] = {
                 COUNT,
                 RELIABILITY,
                 SIZE,
-                Field("waited", "seconds", "since they were accepted; or a list", optional=True),
+                Field("waited", "seconds", "for room, if they had to; or a list", optional=True),
                 Field("eager", "copies", "that are sent from the start, if more than one", optional=True),
+                Field("context", "mapping", "context variables that it was sent in", optional=True),
             ),
             "they got ids and are about to be sent for the first time",
             "always",
@@ -134,19 +140,9 @@ EVENTS: Final[dict[str, Event]] = {
         Event(
             "recovery:package_resent",
             "debug",
-            (
-                TARGET,
-                COUNT,
-                Field(
-                    "trigger",
-                    "name",
-                    "why: overtaken, timeout, probe, twin, eager, revived; or a list",
-                    optional=True,
-                ),
-                Field("copies", "datagrams", "sent of each so far; or a list", optional=True),
-            ),
+            (TARGET, COUNT, _trigger("overtaken", "timeout", "probe", "twin", "eager", "revived", "refused")),
             "reliable packages are sent once more",
-            "maybe",
+            "always",
         ),
         Event(
             "recovery:package_confirmed",
@@ -158,7 +154,7 @@ EVENTS: Final[dict[str, Event]] = {
         Event(
             "package:given_up",
             "warning",
-            (TARGET, COUNT, _trigger("silent", "unconfirmed", "expired", "forgotten", "closed", "poisoned")),
+            (TARGET, COUNT, _trigger(*FailureReason)),
             "reported to the user as unconfirmed; without ids, they had none yet",
             "maybe",
         ),
@@ -177,9 +173,8 @@ EVENTS: Final[dict[str, Event]] = {
         Event(
             "package:dropped",
             "debug",
-            (SOURCE, COUNT, _maybe(RELIABILITY), _trigger("poisoned")),
+            (SOURCE, COUNT, _trigger("poisoned")),
             "not taken, since a node crashed over what was received; reliable ones come again",
-            "maybe",
         ),
         # Confirmations.
         Event(
@@ -194,7 +189,7 @@ EVENTS: Final[dict[str, Event]] = {
                 _maybe(SOURCE),
                 _maybe(TARGET),
                 Field("trigger", "text", "why"),
-                Field("count", "datagrams", "how many"),
+                Field("count", "datagrams", "how many, if not one", optional=True),
                 Field("what", "hex", "how the first begins", optional=True),
             ),
             "a datagram was no datagram of ours, or could not be sent",
@@ -220,14 +215,13 @@ EVENTS: Final[dict[str, Event]] = {
                 TARGET,
                 Field("window", "bytes", "that may be unconfirmed"),
                 Field("in_flight", "bytes", "that are"),
-                Field("phase", "name", "of the congestion control", optional=True),
             ),
             "congestion control changed the window",
         ),
         Event(
             "recovery:window_limited",
             "debug",
-            (TARGET, _trigger("window", "numbers", "pacing"), Field("backlog", "packages", "wait for it")),
+            (TARGET, _trigger("window", "numbers"), Field("backlog", "packages", "wait for it")),
             "packages wait for room",
         ),
         Event(
@@ -235,7 +229,7 @@ EVENTS: Final[dict[str, Event]] = {
             "warning",
             (
                 TARGET,
-                _trigger("silent", "unconfirmed", "expired", "forgotten", "closed", "poisoned"),
+                _trigger(*(reason for reason in FailureReason if reason is not FailureReason.EXPIRED)),
                 Field("unconfirmed", "packages", "reported with it"),
             ),
             "given up, and reported to the user",
@@ -248,10 +242,7 @@ EVENTS: Final[dict[str, Event]] = {
         ),
         Event("peer:restarted", "info", (SOURCE,), "it was started anew, as its identity or its numbering tells"),
         Event(
-            "peer:forgotten",
-            "info",
-            (_maybe(SOURCE), _maybe(TARGET), _trigger("silence", "room", "user")),
-            "its state is gone",
+            "peer:forgotten", "info", (_maybe(SOURCE), _maybe(TARGET), _trigger("silence", "room")), "its state is gone"
         ),
         # Actors.
         Event("actor:started", "info", (), "an incarnation of a node began"),
@@ -260,7 +251,9 @@ EVENTS: Final[dict[str, Event]] = {
             "actor:crashed",
             "error",
             (
-                Field("phase", "name", "where: start, handling or stop"),
+                Field("phase", "name", "where: constructor, thread, start, run or stop; or as the trigger"),
+                _trigger(*(reason for reason in DeathReason if reason is not DeathReason.STOPPED)),
+                Field("item", "type", "of the message that it crashed over; NoneType if none"),
                 *CAUSE,
             ),
             "it ended otherwise",
@@ -299,7 +292,12 @@ EVENTS: Final[dict[str, Event]] = {
             "a node that goes on crashing goes on with a new state",
         ),
         Event("actor:state_lost", "error", CAUSE, "its state could not be renewed"),
-        Event("actor:left_behind", "error", (), "it did not end in time; fenced off, its thread a daemon"),
+        Event(
+            "actor:left_behind",
+            "error",
+            (_trigger("hang", "shutdown"), Field("count", "actors", "left behind so far")),
+            "it did not end in time; fenced off, its thread a daemon",
+        ),
         # The stack.
         Event(
             "stack:started",
@@ -316,18 +314,8 @@ EVENTS: Final[dict[str, Event]] = {
             "the socket is bound",
         ),
         Event("stack:ended", "info", (), "everything has ended"),
-        Event(
-            "stack:failed",
-            "error",
-            CAUSE,
-            "a node crashed too often; every handle raises StackFailed",
-        ),
-        Event(
-            "stack:crashed",
-            "error",
-            CAUSE,
-            "the supervisor itself crashed",
-        ),
+        Event("stack:failed", "error", CAUSE, "a node crashed too often; every handle raises StackFailed"),
+        Event("stack:crashed", "error", CAUSE, "the supervisor itself crashed"),
         Event("stack:abandoned", "warning", (Field("trigger", "text", "why"),), "nobody holds it any more; it closes"),
     )
 }
@@ -347,14 +335,22 @@ def fields_of(event: Event) -> tuple[Field, ...]:
     return (*event.fields[:1], ID, IDS, *event.fields[1:])
 
 
-def problems(record: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with a logged event by this table; fields that a program has bound itself are its own."""
+def problems(record: Mapping[str, Any], *, bound: Container[str] = ()) -> list[str]:
+    """Return what is wrong with a logged event by this table; `bound` are fields that a program has added itself."""
     name = record.get("event")
     event = EVENTS.get(name) if isinstance(name, str) else None
     if event is None:
         return [f"{name!r} is no event of the table"]
-    needed = [field.name for field in (*COMMON, *fields_of(event)) if not field.optional]
-    wrong = [f"{name} lacks {field}" for field in needed if field not in record]
+    fields = {field.name: field for field in (*COMMON, *fields_of(event))}
+    wrong = [f"{name} lacks {known}" for known, field in fields.items() if not field.optional and known not in record]
+    wrong += [
+        f"{name} has {field}, which the table does not"
+        for field in record
+        if field not in fields and field not in bound
+    ]
+    for field in fields.values():
+        if field.values and field.name in record and record[field.name] not in field.values:
+            wrong.append(f"{name} has {field.name} {record[field.name]!r}, not one of {', '.join(field.values)}")
     if record.get("level", event.level) != event.level:
         wrong.append(f"{name} has level {record['level']}, not {event.level}")
     if event.which == "always" and "id" not in record and "ids" not in record:

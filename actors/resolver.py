@@ -17,17 +17,13 @@ _REMEMBERED: Final = 4096
 
 
 class Resolver:
-    """Makes targets ready to be sent to: resolves names, once each, and refuses what the socket cannot reach.
-
-    Attributes:
-        known: the canonical address of targets that were resolved lately; the very same tuple if that is what was
-            given.
-    """
+    """Makes targets ready to be sent to: resolves names, once each, and refuses what the socket cannot reach."""
 
     def __init__(self, bound: Address) -> None:
         self._four_only = len(bound) == 2  # noqa: PLR2004 - an IPv4 address
         self._six_only = not self._four_only and bound[0] != "::"
-        self.known: dict[Address, Address] = {}
+        self._known: dict[Address, Address] = {}
+        """The canonical address of targets that were resolved lately; the very same tuple if that is what was given."""
 
     def resolve(self, target: Address) -> Address:
         """Return the canonical address of a user's target.
@@ -35,14 +31,14 @@ class Resolver:
         Raises:
             PackageError: the name is unknown, or the address is of the wrong family for this stack.
         """
-        known = self.known.get(target)
+        known = self._known.get(target)
         if known is None:
             known = self._check(normalized(target))
             if known == target:
                 known = target  # the very tuple that packages for it have, so that they need no change
-            if len(self.known) >= _REMEMBERED:
-                self.known.clear()
-            self.known[target] = known
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[target] = known
         return known
 
     def resolved(self, package: OutPackage) -> OutPackage:

@@ -8,7 +8,8 @@ The rules:
   cost nothing: the parts of the protocol take no notes (see `packhorse.protocol.notes`), and nodes ask before they make
   one;
 - a trace may be thinned out: of the events that tell of packages only those about every nth id, so that both ends tell
-  of the same ones, or only those about some peers.
+  of the same ones, or only those about some peers. In the events of packages a field that is a list has a value for
+  each of them, and is thinned out with them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ..protocol.header import ID_MASK
+from ..protocol.notes import alike
 from .events import EVENTS
 
 if TYPE_CHECKING:
@@ -116,10 +118,15 @@ class Journal:
         ids = _ids(fields)
         if ids is None:
             return fields if next(self._others) % self._sample == 0 else None
-        chosen = [wire_id for wire_id in ids if wire_id % self._sample == 0]
-        if not chosen:
+        places = [place for place, wire_id in enumerate(ids) if wire_id % self._sample == 0]
+        if not places:
             return None
-        return {**{name: value for name, value in fields.items() if name != "id"}, "ids": chosen, "count": len(chosen)}
+        told = {
+            name: alike([value[place] for place in places]) if isinstance(value, list) else value
+            for name, value in fields.items()
+            if name != "id"
+        }
+        return {**told, "ids": [ids[place] for place in places], "count": len(places)}
 
 
 class Tracer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..protocol.errors import FailureReason, PeerFailed
-from ..protocol.messages import Acknowledged, Expired, Failed, Grant, Restarted
+from ..protocol.messages import Acknowledged, Failed, Grant, Restarted, Unknown
 from ..protocol.numbering import Numbering
 from ..protocol.packages import OutPackage
 from ..protocol.runs import by_target
@@ -41,7 +41,7 @@ class USender(Node[Numbering]):
         TracedPackage: "_send",
         Grant: "_granted",
         Failed: "_failed",
-        Expired: "_expired",
+        Unknown: "_unknown",
         Acknowledged: "_acknowledged",
         Restarted: "_restarted",
         Forget: "_forget",
@@ -103,8 +103,8 @@ class USender(Node[Numbering]):
         del now
         self._state.failed(failed)
 
-    def _expired(self, expired: Expired, now: float) -> None:
-        self._state.expired(expired, now)
+    def _unknown(self, unknown: Unknown, now: float) -> None:
+        self._state.unknown(unknown, now)
 
     def _acknowledged(self, acknowledged: Acknowledged, now: float) -> None:
         del now
@@ -151,9 +151,10 @@ class USender(Node[Numbering]):
             self._wake_by = None
 
     def _tell_user(self, failure: PeerFailed) -> None:
-        self._logger.warning(
-            "package:given_up", target=failure.target, trigger=failure.reason.value, count=failure.count
-        )
+        if failure.count:
+            self._logger.warning(
+                "package:given_up", target=failure.target, trigger=failure.reason.value, count=failure.count
+            )
         self._errors.put(failure)
 
     def _is_done(self) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 from .address import Address
 from .ageing import Ageing
 from .errors import FailureReason, PeerFailed, PeerRestarted
-from .messages import Acknowledged, Dropped, Expired, Failed, Flush, Forgotten, Grant, Restarted
+from .messages import Acknowledged, Dropped, Failed, Flush, Forgotten, Grant, Restarted, Unknown
 from .notes import Note, which
 from .packages import OutPackage
 from .peer import Peer, Phase
@@ -42,7 +42,7 @@ class GivingUp:
     notes: list[Note] | None = None
 
     def __init__(self, memory: float) -> None:
-        self.to_usender: list[Grant | Failed | Expired | Acknowledged | Restarted] = []
+        self.to_usender: list[Grant | Failed | Unknown | Acknowledged | Restarted] = []
         self.failures: list[PeerFailed] = []
         self.flushed: list[object] = []
         self.pending = 0
@@ -152,7 +152,7 @@ class GivingUp:
         del self._peers[target]
         self._aged.discard(target)
         self._note("peer:forgotten", target=target, trigger="silence")
-        self.to_usender.append(Expired(target, peer.life, peer.recovery.next))
+        self.to_usender.append(Unknown(target, peer.life, peer.recovery.next))
         return None
 
     def _check_flushes(self, target: Address | None = None) -> None:

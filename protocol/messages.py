@@ -28,7 +28,6 @@ __all__ = [
     "Confirmed",
     "Datagrams",
     "Dropped",
-    "Expired",
     "Failed",
     "Flush",
     "Forgotten",
@@ -43,6 +42,7 @@ __all__ = [
     "Sent",
     "StillHere",
     "ToConfirm",
+    "Unknown",
 ]
 
 
@@ -95,7 +95,7 @@ class Revive(msgspec.Struct, frozen=True):
     """Numbering -> Redelivery: the user sends again to a peer that had failed; `life` is the new one.
 
     `next` is the number its next package will get, `before` as in `Sent`. The packages given up go first; the answer is
-    a `Grant`, or `Expired` if the peer was forgotten meanwhile.
+    a `Grant`, or `Unknown` if the peer was forgotten meanwhile.
     """
 
     target: Address
@@ -150,7 +150,7 @@ class Failed(msgspec.Struct, frozen=True):
     life: int
 
 
-class Expired(msgspec.Struct, frozen=True):
+class Unknown(msgspec.Struct, frozen=True):
     """Redelivery -> Numbering: nothing is known of the target any more; if `next` is still right, start at 0."""
 
     target: Address

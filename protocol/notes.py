@@ -11,6 +11,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Final
 
 from .address import Address
@@ -45,29 +46,35 @@ def promised(kinds: Sequence[Reliability | int]) -> Any:
     return _NAMES[kinds[0]] if len(set(kinds)) == 1 else [_NAMES[kind] for kind in kinds]
 
 
-def numbered(run: Sequence[OutPackage], numbers: Sequence[int]) -> list[Note]:
-    """Return the notes about packages that got numbers; a package with a context has one of its own."""
+def numbered(run: Sequence[OutPackage], numbers: Sequence[int], waited: Sequence[float] = ()) -> list[Note]:
+    """Return the notes about packages that got numbers; a package with a context has one of its own.
+
+    `waited` says for how many seconds each had to, if they had; of infinity, which nobody knows, nothing is told.
+    """
     if all(type(package) is OutPackage for package in run):
-        return [("package:numbered", _numbered(run, numbers))]
+        return [("package:numbered", _numbered(run, numbers, waited))]
     notes: list[Note] = []
     plain = [place for place, package in enumerate(run) if type(package) is OutPackage]
     if plain:
         packages = [run[place] for place in plain]
-        notes.append(("package:numbered", _numbered(packages, [numbers[place] for place in plain])))
-    for number, package in zip(numbers, run, strict=True):
+        times = [waited[place] for place in plain] if waited else ()
+        notes.append(("package:numbered", _numbered(packages, [numbers[place] for place in plain], times)))
+    for place, package in enumerate(run):
         if type(package) is not OutPackage:
-            context = getattr(package, "context", {})
-            notes.append(("package:numbered", _numbered([package], [number]) | {"context": context}))
+            fields = _numbered([package], [numbers[place]], waited[place : place + 1])
+            notes.append(("package:numbered", fields | {"context": getattr(package, "context", {})}))
     return notes
 
 
-def _numbered(packages: Sequence[OutPackage], numbers: Sequence[int]) -> dict[str, Any]:
+def _numbered(packages: Sequence[OutPackage], numbers: Sequence[int], waited: Sequence[float]) -> dict[str, Any]:
     fields = {
         "target": packages[0].target,
         **which(numbers),
         "reliability": promised([package.reliability for package in packages]),
         "size": alike([len(package.data) for package in packages]),
     }
+    if waited and inf not in waited:
+        fields["waited"] = alike(waited)
     if packages[0].eager > 1:
         fields["eager"] = packages[0].eager
     return fields

@@ -32,7 +32,6 @@ from .messages import (
     Acknowledged,
     Datagrams,
     Dropped,
-    Expired,
     Failed,
     Flush,
     Forgotten,
@@ -40,10 +39,11 @@ from .messages import (
     Restarted,
     Revive,
     Sent,
+    Unknown,
 )
 from .notes import Note, numbered, queued
 from .packages import OutPackage
-from .runs import MAX_RUN, by_size, end_of_run, pack_run
+from .runs import MAX_RUN, by_size, end_of_run, like_by_size, pack_run
 from .target import Target
 
 __all__ = ["WINDOW", "Numbering"]
@@ -66,8 +66,8 @@ class Numbering:
             fast confirmation could arrive before it is expected.
         to_dsender: datagrams to send.
         released: how many packages no longer wait for a number, by target.
-        failures: reports of packages whose lifetime passed while they waited, and of restarts that left nothing
-            unconfirmed.
+        failures: reports of packages whose lifetime passed while they waited, of backlogs that `renew` gave up, and of
+            restarts that left nothing unconfirmed.
         waiting: how many packages wait in backlogs.
         urgent: whether `Redelivery` should look at `to_resender` at once: something waits for its answer, or soon will.
             Set to True here, and to False by whoever passes that on.
@@ -106,7 +106,7 @@ class Numbering:
             self._number(target, [package], now)
             return
         expires = inf if package.lifetime is None else now + package.lifetime
-        target.queue([package], expires)
+        target.queue([package], expires, -inf if self.notes is None else now)
         self.waiting += 1
         self._note_queue(target, package.target, 1)
         if expires < inf and target.look_at(expires):
@@ -135,7 +135,7 @@ class Numbering:
             return at
         if target.backlog:
             self._note("package:accepted", target=run[0].target, count=len(run))
-            target.queue(run)
+            target.queue(run, since=-inf if self.notes is None else now)
             self.waiting += end - at
             self._note_queue(target, items[at].target, end - at)
             return end
@@ -163,15 +163,15 @@ class Numbering:
         target.asleep = True
         self._pass_flushes(failed.target)
 
-    def expired(self, expired: Expired, now: float) -> None:
+    def unknown(self, unknown: Unknown, now: float) -> None:
         """Start at 0 again, unless numbers were given since."""
-        target = self._targets.get(expired.target)
-        if target is None or target.life != expired.life or target.next != expired.next:
+        target = self._targets.get(unknown.target)
+        if target is None or target.life != unknown.life or target.next != unknown.next:
             return
         if not target.backlog:
-            del self._targets[expired.target]
+            del self._targets[unknown.target]
             return
-        self._go_on(expired.target, target, now)
+        self._go_on(unknown.target, target, now)
 
     def acknowledged(self, acknowledged: Acknowledged) -> None:
         """Let packages carry the hint that the peer assigned."""
@@ -302,7 +302,8 @@ class Numbering:
             run = target.fitting(MAX_RUN)
             if not run:
                 break
-            self._number(target, run, now)
+            waited = () if self.notes is None else target.waited(len(run), now)
+            self._number(target, run, now, waited)
             target.leave(len(run))
             self.waiting -= len(run)
         self._pass_flushes(address)
@@ -316,9 +317,11 @@ class Numbering:
             self.failures.append(PeerFailed(address, FailureReason.EXPIRED, expired))
             self._pass_flushes(address)
 
-    def _number(self, target: Target, run: list[OutPackage], now: float) -> None:
-        """Give the next numbers to a run of packages for which there is room."""
-        run = by_size(run)
+    def _number(self, target: Target, run: list[OutPackage], now: float, waited: Sequence[float] = ()) -> None:
+        """Give the next numbers to a run of packages for which there is room; `waited` is for notes."""
+        came, run = run, by_size(run)
+        if waited and run is not came:
+            waited = like_by_size(came, waited)
         number, address, eager = target.next, run[0].target, run[0].eager
         datagrams = pack_run(run, number + target.base, target.hint)
         before = target.total
@@ -340,13 +343,14 @@ class Numbering:
             sent = Sent(address, target.life, number, datagrams, before, now, eager, target.series, self._marks)
             self.to_resender.append(sent)
         if self._identity is None or not target.series or target.acknowledged:
-            self._emit(address, run, datagrams, range(number, number + len(run)), self._marks)
+            self._emit(address, run, datagrams, range(number, number + len(run)), mark=self._marks, waited=waited)
             return
         for start in range(0, len(run), VOUCHED):
-            part, last_mark = datagrams[start : start + VOUCHED], self._marks if start + VOUCHED >= len(run) else 0
+            end = start + VOUCHED
+            part, last_mark = datagrams[start:end], self._marks if end >= len(run) else 0
             introduce(self.to_dsender, address, introduction(self._identity, target.series, target.hint), part)
             numbers = range(number + start, number + start + len(part))
-            self._emit(address, run[start : start + VOUCHED], part, numbers, last_mark)
+            self._emit(address, run[start:end], part, numbers, mark=last_mark, waited=waited[start:end])
 
     def _unreliable_run(self, run: list[OutPackage]) -> None:
         self._note("package:accepted", target=run[0].target, count=len(run))
@@ -370,10 +374,12 @@ class Numbering:
         run: Sequence[OutPackage],
         datagrams: list[bytes],
         numbers: Sequence[int],
+        *,
         mark: int = 0,
+        waited: Sequence[float] = (),
     ) -> None:
         if self.notes is not None and run:
-            self.notes += numbered(run, numbers)
+            self.notes += numbered(run, numbers, waited)
         last = self.to_dsender[-1] if self.to_dsender else None
         fits = last is not None and last.target == address and len(last.datagrams) + len(datagrams) <= MAX_RUN
         if last is not None and fits and self.notes is None and not last.datagrams[0][0] & CONTROL:

@@ -29,7 +29,8 @@ MAX_EAGER = 8
 _KNOWN_LIMIT = 65536
 _known: dict[Any, Address] = {}
 """Targets as they were given, and in canonical form. Finding that form takes 10 us, so a program with many peers needs
-them all here."""
+them all here. All threads of the process use it without a lock: each step is a single one of the dict, the form of a
+target never changes, and what another thread has cleared meanwhile is only found anew."""
 
 
 def _is_tuple(target: object) -> TypeGuard[tuple[Any, ...]]:

@@ -14,8 +14,10 @@ unconfirmed package.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Final
 
+from .checks import how_many, seconds
 from .original import ORIGINAL_COPIES, OriginalRecovery
 from .recovery import MeasuredRecovery
 
@@ -34,6 +36,9 @@ ORIGINAL_LONGEST: Final = 60.0
 class ResendPolicy:
     """When an unconfirmed package is sent again and when its peer is given up. All times in seconds.
 
+    Without an identity (`startup(identity=False)`) keep `silence` and `age` at 60 or below: a package that comes again
+    more than 120 seconds after its first copy is taken for that of a restarted sender, and delivered once more.
+
     Attributes:
         longest_wait: no two probes are further apart than this, unless the round trip takes longer.
         silence: a peer that sent no control datagram for so long, while packages waited for one, has failed.
@@ -41,6 +46,7 @@ class ResendPolicy:
         copies: see `age`.
 
     Raises:
+        TypeError: a time is no number, or `copies` is not an int.
         ValueError: a time is not above 0, or `copies` is less than 1.
     """
 
@@ -50,11 +56,10 @@ class ResendPolicy:
     copies: int = 10
 
     def __post_init__(self) -> None:
-        for name, seconds in (("longest_wait", self.longest_wait), ("silence", self.silence), ("age", self.age)):
-            if not seconds > 0:
-                raise ValueError(f"{name} is a number of seconds above 0, not {seconds!r}")
-        if self.copies < 1:
-            raise ValueError(f"copies is at least 1, not {self.copies!r}")
+        for name, time in (("longest_wait", self.longest_wait), ("silence", self.silence), ("age", self.age)):
+            if time != inf and not seconds(name, time):
+                raise ValueError(f"{name} is a number of seconds above 0, not {time!r}")
+        how_many("copies", self.copies)
 
     @staticmethod
     def original() -> ResendPolicy:
@@ -100,7 +105,8 @@ class ConfirmPolicy:
             sender waits.
 
     Raises:
-        ValueError: `delay` is not from 0 to 0.1, `count` is less than 1, or `repeat` is negative.
+        TypeError: a time is no number, or `count` is not an int.
+        ValueError: `delay` is not from 0 to 0.1, `count` is less than 1, or `repeat` is negative or endless.
     """
 
     delay: float = 0.005
@@ -110,12 +116,10 @@ class ConfirmPolicy:
     newest_first: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.delay <= 0.1:  # noqa: PLR2004 - the wire's limit, named in the message
-            raise ValueError(f"a confirmation may wait 0 to 0.1 seconds, not {self.delay!r}")
-        if self.count < 1:
-            raise ValueError(f"count is at least 1, not {self.count!r}")
-        if not self.repeat >= 0:
-            raise ValueError(f"repeat is at least 0 seconds, not {self.repeat!r}")
+        if seconds("delay", self.delay) > 0.1:  # noqa: PLR2004 - the wire's limit, named in the message
+            raise ValueError(f"delay is at most 0.1 seconds, not {self.delay!r}: senders count on it")
+        how_many("count", self.count)
+        seconds("repeat", self.repeat)
 
     @staticmethod
     def original() -> ConfirmPolicy:

@@ -289,7 +289,6 @@ class Receiving:
             source.echo = pack_echo(source.who.hint | spurned, mark_of_numbering(identity, series), by)
         if verdict is Verdict.RESTARTED:
             self.to_usender.append(Restarted(address, mark_of(identity)))
-            self._note("peer:restarted", source=address, trigger="introduction")
         self._confirm(address, source.echo, (), time, urgent=not source.who.takes_chosen)
         for early in self._early.take(address, time, source.who.takes):
             self._package(address, early, time)
@@ -318,7 +317,6 @@ class Receiving:
         source.old_at = inf
         if told:
             self.to_usender.append(Restarted(address, by))
-            self._note("peer:restarted", source=address, trigger="numbering")
 
     def _restart(self, source: Source) -> None:
         self._sources.kept -= len(source.kept)

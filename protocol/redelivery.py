@@ -33,7 +33,6 @@ from .messages import (
     Acknowledged,
     Confirmed,
     Datagrams,
-    Expired,
     Forgotten,
     Grant,
     Left,
@@ -42,6 +41,7 @@ from .messages import (
     Restarted,
     Revive,
     Sent,
+    Unknown,
 )
 from .notes import confirmed as noted
 from .notes import resent
@@ -165,7 +165,7 @@ class Redelivery(GivingUp):
         """Send again what was given up, then grant room for new packages."""
         peer = self._peers.get(revive.target)
         if peer is None:
-            self.to_usender.append(Expired(revive.target, revive.life, revive.next))
+            self.to_usender.append(Unknown(revive.target, revive.life, revive.next))
             return
         peer.life = revive.life
         peer.phase = Phase.ACTIVE

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from itertools import chain
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .header import ID_MASK, Reliability, pack_header
 from .messages import Grant
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from .address import Address
 
-__all__ = ["MAX_RUN", "by_size", "by_target", "end_of_run", "pack_run"]
+__all__ = ["MAX_RUN", "by_size", "by_target", "end_of_run", "like_by_size", "pack_run"]
+
+T = TypeVar("T")
 
 WORTH_SORTING = 16
 """Packages from which on it pays to bring those of a size together."""
@@ -84,6 +86,11 @@ def by_size(run: list[OutPackage]) -> list[OutPackage]:
     if any(package.reliability is Reliability.SEMI_ORDERED for package in run):
         return run
     return sorted(run, key=lambda package: len(package.data))
+
+
+def like_by_size(run: Sequence[OutPackage], values: Sequence[T]) -> list[T]:
+    """Bring what belongs to each package of a run into the order that `by_size` brought the run into."""
+    return [values[place] for place in sorted(range(len(run)), key=lambda place: len(run[place].data))]
 
 
 def pack_run(run: list[OutPackage], number: int, hint: int = 0) -> list[bytes]:

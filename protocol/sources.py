@@ -28,7 +28,7 @@ __all__ = ["MARGIN", "MAX_HOLES", "MAX_PEERS", "TOO_OLD", "Source", "Sources"]
 MARGIN: Final = 60.0
 """Seconds by which the receiving half outlives the sending half: as long as a package may stay unconfirmed."""
 TOO_OLD: Final = 120.0
-"""Seconds after which no package is sent again: every one has failed by 60."""
+"""Seconds after which no package is sent again: by `policy.LONGEST` every one is confirmed or has failed."""
 MAX_PEERS: Final = 16384
 MAX_HOLES: Final = 1024
 LOOKS: Final = 64

@@ -35,7 +35,10 @@ __all__ = ["NOTHING", "Target"]
 MAX_SERIES: Final = ID_MASK >> ATTEMPT_BITS
 """Numberings of a stack before their series begin anew."""
 
-NOTHING: Final[deque[tuple[list[OutPackage], float]]] = deque(maxlen=0)
+Waiting = tuple[list[OutPackage], float, float]
+"""A run, when it expires, and since when it waits."""
+
+NOTHING: Final[deque[Waiting]] = deque(maxlen=0)
 """The backlog of every target that has none: an empty deque of its own would take 600 bytes."""
 
 
@@ -50,7 +53,7 @@ class Target:
         total: bytes sent in reliable datagrams.
         budget: bytes that may have been sent.
         scarce: with fewer of them left than this, more are needed at once.
-        backlog: packages that wait, in runs, and when each run expires.
+        backlog: packages that wait, in runs; see `Waiting`.
         waits: how many they are.
         left: how many packages have left the backlog, whichever way.
         asleep: the peer failed and nothing was sent to it since.
@@ -68,7 +71,7 @@ class Target:
     total: int = 0
     budget: int = INITIAL
     scarce: int = INITIAL // 2
-    backlog: deque[tuple[list[OutPackage], float]] = field(default_factory=lambda: NOTHING)
+    backlog: deque[Waiting] = field(default_factory=lambda: NOTHING)
     waits: int = 0
     left: int = 0
     asleep: bool = False
@@ -101,24 +104,28 @@ class Target:
         self.limit, self.budget = limit, budget
         self.scarce = min(BURST, (budget - self.total) // 2)
 
-    def queue(self, run: list[OutPackage], expires: float = inf) -> None:
-        """Let packages wait behind those that wait already. The list is not the caller's any more."""
+    def queue(self, run: list[OutPackage], expires: float = inf, since: float = -inf) -> None:
+        """Let packages wait behind those that wait already. The list is not the caller's any more.
+
+        Runs of different times stay apart, so `since` is only given while somebody wants to know it.
+        """
         if not self.backlog:  # not `is NOTHING`: a hung node's state is copied, and that too
             self.backlog = deque()
         self.waits += len(run)
         if expires == inf and run[0].eager == 1 and self.backlog:
-            last, last_expires = self.backlog[-1]
-            if last_expires == inf and last[0].eager == 1 and len(last) + len(run) <= MAX_RUN:
+            last, last_expires, last_since = self.backlog[-1]
+            alike = last_expires == inf and last[0].eager == 1 and last_since == since
+            if alike and len(last) + len(run) <= MAX_RUN:
                 last += run
                 return
-        self.backlog.append((run, expires))
+        self.backlog.append((run, expires, since))
 
     def fitting(self, most: int) -> list[OutPackage]:
         """Return the head of the backlog that there is room for, at most so many packages; an eager one alone."""
         fitting: list[OutPackage] = []
         most = min(most, self.limit - self.next)
         left = self.budget - self.total
-        for run, _ in self.backlog:
+        for run, _, _ in self.backlog:
             eager = run[0].eager > 1
             if eager and fitting:
                 break
@@ -129,14 +136,23 @@ class Target:
                 break
         return fitting
 
+    def waited(self, count: int, now: float) -> list[float]:
+        """Return the seconds that each of so many packages at the head has waited; infinity if nobody took note."""
+        waited: list[float] = []
+        for run, _, since in self.backlog:
+            waited += [now - since] * min(len(run), count - len(waited))
+            if len(waited) == count:
+                break
+        return waited
+
     def leave(self, count: int) -> None:
         """Take so many packages out of the head of the backlog."""
         self.waits -= count
         self.left += count
         while count:
-            run, expires = self.backlog[0]
+            run, expires, since = self.backlog[0]
             if len(run) > count:
-                self.backlog[0] = (run[count:], expires)
+                self.backlog[0] = (run[count:], expires, since)
                 return
             self.backlog.popleft()
             count -= len(run)
@@ -157,7 +173,7 @@ class Target:
 
     def expire(self, now: float) -> list[OutPackage]:
         """Take out what has waited for too long."""
-        expired = [package for run, expires in self.backlog if expires <= now for package in run]
+        expired = [package for run, expires, _ in self.backlog if expires <= now for package in run]
         if expired:
             self.backlog = deque(item for item in self.backlog if item[1] > now)
         self.waits -= len(expired)
@@ -166,11 +182,11 @@ class Target:
 
     def soonest(self) -> float:
         """Return when the first package that waits expires; infinity if none does."""
-        return min((expires for _, expires in self.backlog), default=inf)
+        return min((expires for _, expires, _ in self.backlog), default=inf)
 
     def give_up(self) -> list[OutPackage]:
         """Take out everything that waits."""
-        packages = [package for run, _ in self.backlog for package in run]
+        packages = [package for run, _, _ in self.backlog for package in run]
         self.backlog = NOTHING
         self.waits = 0
         self.left += len(packages)

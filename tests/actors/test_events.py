@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from packhorse.actors.events import COMMON, EVENTS, fields_of, names_in, problems, rewritten
+from packhorse.actors.events import COMMON, EVENTS, Event, fields_of, names_in, problems, rewritten
 
 ROOT = Path(__file__).parents[2]
 FULL = {"time": 1.0, "seq": 0, "stack": "stack-1", "address": "127.0.0.1:1", "level": "debug"}
@@ -36,24 +36,28 @@ def test_everything_in_the_table_is_logged() -> None:
 
 
 @pytest.mark.parametrize("event", EVENTS.values(), ids=lambda event: event.name)
-def test_names_levels_and_fields_have_their_form(event: object) -> None:
-    assert event in EVENTS.values()
-    one = next(other for other in EVENTS.values() if other is event)
-    assert re.fullmatch(r"(package|transport|recovery|peer|actor|stack):[a-z_]+", one.name)
-    assert one.level in ("debug", "info", "warning", "error")
-    names = [field.name for field in (*COMMON, *fields_of(one))]
+def test_names_levels_and_fields_have_their_form(event: Event) -> None:
+    assert re.fullmatch(r"(package|transport|recovery|peer|actor|stack):[a-z_]+", event.name)
+    assert event.level in ("debug", "info", "warning", "error")
+    names = [field.name for field in (*COMMON, *fields_of(event))]
     assert len(names) == len(set(names))
-    assert one.which in ("always", "maybe", "never")
+    assert event.which in ("always", "maybe", "never")
 
 
 def test_a_record_that_lacks_what_the_table_says_is_found_out() -> None:
     good = FULL | {"event": "package:kept", "source": "10.0.0.1:1", "id": 3, "count": 1}
     assert problems(good) == []
-    assert problems(good | {"user": "alice"}) == [], "a program may bind fields of its own"
+    assert problems(good | {"user": "alice"}, bound=["user"]) == [], "a program may bind fields of its own"
+    assert problems(good | {"kind": 3}, bound=["user"]) == ["package:kept has kind, which the table does not"]
     assert problems({name: good[name] for name in good if name != "source"}) == ["package:kept lacks source"]
     assert problems(good | {"level": "info"}) == ["package:kept has level info, not debug"]
     assert problems({name: good[name] for name in good if name != "id"}) == [
         "package:kept does not say which packages: it lacks id or ids"
+    ]
+    refused = good | {"event": "package:refused", "trigger": "room"}
+    assert problems(refused) == []
+    assert problems(refused | {"trigger": "mood"}) == [
+        "package:refused has trigger 'mood', not one of holes, kept, room"
     ]
     assert problems(good | {"event": "package:eaten"}) == ["'package:eaten' is no event of the table"]
 

@@ -82,6 +82,20 @@ def test_a_sample_tells_of_every_nth_id_on_both_ends_alike(first: int, count: in
     assert bool(ids) is bool(told)
 
 
+def test_a_sample_tells_of_each_package_what_is_true_of_it() -> None:
+    made, log = journal(sample=10)
+    ids = [7, 20, 21, 40, 50]
+    differing = {"size": [1, 2, 3, 4, 5], "reliability": ["a", "b", "c", "b", "b"]}
+    made.tracer().note(
+        [("package:numbered", {"target": THERE, "ids": ids, "count": 5, **differing, "waited": 0.5})],
+    )
+    (entry,) = log.entries
+    assert (entry["ids"], entry["count"], entry["target"]) == ([20, 40, 50], 3, THERE)
+    assert entry["size"] == [2, 4, 5]
+    assert entry["reliability"] == "b", "one value, since they are alike"
+    assert entry["waited"] == 0.5
+
+
 def test_a_sample_thins_out_what_is_not_about_packages_as_well() -> None:
     made, log = journal(sample=10)
     for _ in range(100):

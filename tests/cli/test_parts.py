@@ -13,13 +13,16 @@ import packhorse
 from packhorse import Closed, InPackage, Reliability
 from packhorse.cli import demo, receiving
 from packhorse.cli.pinging import RoundTrips
-from packhorse.cli.run import package, parse_address, parse_probability, parse_seconds, shown
+from packhorse.cli.run import open_towards, package, parse_address, parse_probability, parse_seconds
 from packhorse.cli.transfer import CHUNK, Accepted, Alive, Begin, Chunk, End, Incoming, Result, percentile
+from packhorse.protocol.address import host_port
 from packhorse.testing import Link
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
+
+    from packhorse import Address
 
 PATIENCE = 30.0
 BUSY = Result(verified=False, reason="the receiver is busy with another sender")
@@ -50,9 +53,15 @@ def test_what_is_no_port_is_refused(text: str) -> None:
         parse_address(text)
 
 
-def test_addresses_are_shown_as_they_are_given() -> None:
-    assert shown(("10.0.0.7", 8082)) == "10.0.0.7:8082"
-    assert shown(("::1", 8082, 0, 0)) == "[::1]:8082"
+@pytest.mark.parametrize("address", [("10.0.0.7", 8082), ("::1", 8082, 0, 0)])
+def test_addresses_are_shown_as_they_are_given(address: Address) -> None:
+    assert parse_address(host_port(address)) == address[:2]
+
+
+@pytest.mark.parametrize(("target", "bound"), [(("127.0.0.1", 1), "0.0.0.0"), (("::1", 1, 0, 0), "::")])  # noqa: S104 - what is expected
+def test_a_stack_is_opened_in_the_family_of_its_target(target: Address, bound: str) -> None:
+    with open_towards(target) as stack:
+        assert stack.address[0] == bound
 
 
 def test_probabilities_are_percent_or_fractions() -> None:

@@ -215,7 +215,7 @@ class World:
             elif isinstance(message, Restarted):
                 self.numbering.restarted(message, self.now)
             else:
-                self.numbering.expired(message, self.now)
+                self.numbering.unknown(message, self.now)
 
     def _tell_redelivery(self) -> None:
         messages, self.numbering.to_resender = self.numbering.to_resender, []

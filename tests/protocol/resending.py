@@ -10,7 +10,7 @@ from math import inf
 
 from packhorse.protocol import Address, FailureReason, Reliability, ResendPolicy
 from packhorse.protocol.congestion import Controller, DelayController
-from packhorse.protocol.messages import Confirmed, Dropped, Expired, Failed, Grant, Revive, Sent
+from packhorse.protocol.messages import Confirmed, Dropped, Failed, Grant, Revive, Sent, Unknown
 from packhorse.protocol.redelivery import Redelivery
 from packhorse.protocol.unconfirmed import Recovery
 
@@ -78,9 +78,9 @@ class Resender:
         self.resent += [(self.now, sent) for run in self.redelivery.to_dsender for sent in run.datagrams]
         self.redelivery.to_dsender.clear()
 
-    def messages(self) -> list[Failed | Expired]:
+    def messages(self) -> list[Failed | Unknown]:
         """Take what is for Numbering, and leave out the grants."""
-        messages = [message for message in self.redelivery.to_usender if isinstance(message, (Failed, Expired))]
+        messages = [message for message in self.redelivery.to_usender if isinstance(message, (Failed, Unknown))]
         self.redelivery.to_usender.clear()
         return messages
 

@@ -11,7 +11,6 @@ from packhorse.protocol.messages import (
     Acknowledged,
     Confirmed,
     Dropped,
-    Expired,
     Failed,
     Flush,
     Forgotten,
@@ -20,6 +19,7 @@ from packhorse.protocol.messages import (
     Restarted,
     Revive,
     Sent,
+    Unknown,
 )
 from packhorse.protocol.numbering import Numbering
 from packhorse.protocol.redelivery import Redelivery
@@ -83,7 +83,7 @@ class Sender:
             Flush: redelivery.flush,
             Grant: lambda grant: numbering.granted(grant, now),
             Failed: numbering.failed,
-            Expired: lambda expired: numbering.expired(expired, now),
+            Unknown: lambda unknown: numbering.unknown(unknown, now),
             Acknowledged: numbering.acknowledged,
             Restarted: lambda restarted: numbering.restarted(restarted, now),
         }

@@ -8,7 +8,7 @@ import pytest
 
 from packhorse.protocol import FailureReason, OutPackage, Peers
 from packhorse.protocol.address import Address
-from packhorse.protocol.messages import Expired, Failed, Flush, Grant, Sent
+from packhorse.protocol.messages import Failed, Flush, Grant, Sent, Unknown
 from packhorse.protocol.numbering import Numbering
 
 from .helpers import UNORDERED, A, B, datagram
@@ -112,7 +112,7 @@ def test_what_waits_for_a_forgotten_peer_expires_in_its_new_numbering_too() -> N
     numbering.failed(Failed(A, 1))
     for lifetime in (None, 0.5, 0.2):
         numbering.send(_mortal(b"waits", lifetime), 2.0)
-    numbering.expired(Expired(A, 2, 1), 2.1)
+    numbering.unknown(Unknown(A, 2, 1), 2.1)
     assert numbering.deadline() == 2.2
     numbering.tick(2.2)
     assert numbering.deadline() == 2.5

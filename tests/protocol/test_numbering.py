@@ -12,13 +12,13 @@ from packhorse.protocol.header import HEADER_SIZE
 from packhorse.protocol.messages import (
     Datagrams,
     Dropped,
-    Expired,
     Failed,
     Flush,
     Forgotten,
     Grant,
     Revive,
     Sent,
+    Unknown,
 )
 from packhorse.protocol.numbering import WINDOW, Numbering
 from packhorse.protocol.runs import MAX_RUN
@@ -256,54 +256,54 @@ def test_unreliable_packages_do_not_revive_a_peer() -> None:
     assert numbering.to_resender == []
 
 
-def test_a_target_that_expired_starts_at_zero() -> None:
+def test_a_target_that_is_unknown_starts_at_zero() -> None:
     numbering = Numbering()
     _send(numbering, 3)
     numbering.to_resender.clear()
-    numbering.expired(Expired(A, 1, 3), 1.0)
+    numbering.unknown(Unknown(A, 1, 3), 1.0)
     _send(numbering, 1)
     assert numbering.to_resender == [Sent(A, 2, 0, [datagram(0)], 0, 1.0, mark=2)]
 
 
-def test_a_target_that_got_numbers_since_has_not_expired() -> None:
+def test_a_target_that_got_numbers_since_does_not_start_anew() -> None:
     numbering = Numbering()
     _send(numbering, 3)
     _numbers(numbering)
     _send(numbering, 1)
-    numbering.expired(Expired(A, 1, 3), 1.0)
+    numbering.unknown(Unknown(A, 1, 3), 1.0)
     _send(numbering, 1)
     assert _numbers(numbering) == [3, 4]
 
 
-def test_a_failed_target_that_nobody_revived_expires_with_its_last_life() -> None:
+def test_a_failed_target_that_nobody_revived_is_forgotten_with_its_last_life() -> None:
     numbering = Numbering()
     _send(numbering, 3)
     _failed(numbering)
-    numbering.expired(Expired(A, 1, 3), 1.0)
+    numbering.unknown(Unknown(A, 1, 3), 1.0)
     _send(numbering, 1)
     assert numbering.to_resender == [Sent(A, 2, 0, [datagram(0)], 0, 1.0, mark=2)]
 
 
-def test_what_expired_before_it_was_revived_waits_for_the_answer_to_the_revival() -> None:
+def test_what_was_unknown_before_it_was_revived_waits_for_the_answer_to_the_revival() -> None:
     numbering = Numbering()
     _send(numbering, 3)
     _failed(numbering)
     _send(numbering, 2)
     numbering.to_resender.clear()
-    numbering.expired(Expired(A, 1, 3), 1.0)
+    numbering.unknown(Unknown(A, 1, 3), 1.0)
     assert (numbering.to_resender, numbering.waiting) == ([], 2)
-    numbering.expired(Expired(A, 2, 3), 1.0)
+    numbering.unknown(Unknown(A, 2, 3), 1.0)
     assert numbering.to_resender == [Sent(A, 3, 0, [datagram(0), datagram(1)], 0, 1.0, mark=2)]
     assert numbering.waiting == 0
 
 
-def test_a_backlog_longer_than_the_window_goes_on_waiting_after_expiry() -> None:
+def test_a_backlog_longer_than_the_window_goes_on_waiting_in_a_new_numbering() -> None:
     numbering = Numbering(window=2)
     _send(numbering, 2)
     _failed(numbering)
     _send(numbering, 5)
     numbering.to_resender.clear()
-    numbering.expired(Expired(A, 2, 2), 1.0)
+    numbering.unknown(Unknown(A, 2, 2), 1.0)
     assert _numbers(numbering) == [0, 1]
     assert numbering.waiting == 3
 

@@ -80,7 +80,7 @@ def test_what_waits_leaves_in_the_order_it_came_as_far_as_there_is_room(steps: l
                 left += len(queue)
                 queue.clear()
         assert (target.waits, target.left) == (len(queue), left)
-        assert [package for run, _ in target.backlog for package in run] == [package for package, _ in queue]
+        assert [package for run, _, _ in target.backlog for package in run] == [package for package, _ in queue]
         assert target.soonest() == min((expires for _, expires in queue), default=inf)
         assert bool(target.backlog) is bool(queue)
     assert not NOTHING
@@ -90,7 +90,7 @@ def test_runs_that_come_one_after_the_other_are_kept_as_few() -> None:
     target = Target(1, next=0, limit=0)
     for _ in range(MAX_RUN + 1):
         target.queue([_package(1)])
-    assert [len(run) for run, _ in target.backlog] == [MAX_RUN, 1]
+    assert [len(run) for run, _, _ in target.backlog] == [MAX_RUN, 1]
 
 
 def test_the_bytes_of_every_run_count() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
+from structlog.testing import LogCapture
 
 import packhorse
 from packhorse import FailureReason, OutPackage, PeerFailed, PeerRestarted, Peers, Reliability
@@ -75,6 +78,25 @@ def test_a_restart_is_reported_once_and_everything_after_it_arrives(pair: Pair) 
         assert pair.there.errors.drain() == []
         assert pair.exchange(text + b" again") == ([text + b" again %d" % number for number in range(5)],) * 2
         pair.restart()
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO])
+def test_a_restart_that_lost_nothing_is_logged_once_and_nothing_as_given_up(pair: Pair, level: int) -> None:
+    log = LogCapture()
+    wrapper = structlog.make_filtering_bound_logger(level)
+    pair.end(pair.here)
+    pair.here = pair.start(HERE, logger=structlog.wrap_logger(None, processors=[log], wrapper_class=wrapper))
+    for _ in range(2):
+        pair.there.send(b"hello", to=HERE)
+        pair.clock.advance(3.0)
+        pair.restart()
+    told = [entry["event"] for entry in log.entries]
+    assert ("package:received" in told) is (level == logging.DEBUG)
+    assert told.count("peer:restarted") == 1
+    assert "package:given_up" not in told
+    (failure,) = pair.here.errors.drain()
+    assert isinstance(failure, PeerRestarted)
+    assert failure.count == 0
 
 
 def test_what_was_unconfirmed_is_reported_with_it(pair: Pair) -> None:

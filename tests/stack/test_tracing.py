@@ -13,11 +13,16 @@ import packhorse
 from packhorse import OutPackage, Peers, Reliability
 from packhorse.actors.ends import CAPACITY
 from packhorse.actors.events import problems
+from packhorse.actors.usender import USender
 from packhorse.protocol.numbering import Numbering
 from packhorse.testing import capture_events
 
+from .breaking import Bug, break_once, one_by_one
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
 
     from packhorse import Stack
 
@@ -66,7 +71,22 @@ def test_every_event_of_an_exchange_is_as_the_table_says(start: Start) -> None:
         first.sender.flush(WAIT)
     told = [*here, *there]
     assert len(told) > 50
+    assert any("waited" in event for event in here.named("package:numbered")), "2000 packages do not all have room"
     assert [problem for event in told for problem in problems(event)] == []
+
+
+def test_every_event_of_a_crash_is_as_the_table_says(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_by_one(monkeypatch)
+    broken = break_once(monkeypatch, USender, "_send", 5, Bug())
+    first, second = start(), start()
+    with capture_events(first) as here:
+        send(first, second.address, 10)
+        first.sender.flush(WAIT)
+    assert broken()
+    told = [event["event"] for event in here]
+    for name in ("actor:crashed", "actor:restarted", "actor:item_set_aside", "package:given_up"):
+        assert told.count(name) == 1, name
+    assert [problem for event in here for problem in problems(event)] == []
 
 
 def test_nothing_is_noted_while_nobody_listens(start: Start) -> None:

@@ -189,7 +189,7 @@ def test_runs_and_lists_are_taken_apart(tmp_path: Path) -> None:
         size=[1, 2, 3],
         waited=[0, 0.5, 0],
     )
-    here.add("recovery:package_resent", 2.0, target=THERE, ids=[7, 5], count=2, trigger=["probe", "twin"], copies=2)
+    here.add("recovery:package_resent", 2.0, target=THERE, ids=[7, 5], count=2, trigger=["probe", "twin"])
     five, six, seven = merged(tmp_path, here).packages
     assert (six.said("reliability"), six.said("size")) == ("semi_ordered", 2)
     assert six.accepted == pytest.approx(WALL + 0.5)

@@ -1,8 +1,9 @@
-"""The command `packhorse`: files, pings and a demonstration over packhorse's own packages.
+"""The command `packhorse`: files, pings, measurements and a demonstration over packhorse's own packages.
 
     app         the commands, their options and help; trace_command has those of trace, options what they share
     transfer    how a file goes through packages: messages and checks, shared by send, receive and demo
-    sending, receiving, pinging, demo, tracing    what the commands do
+    sending, receiving, pinging, demo, linking, tracing, topping    what the commands do
+    benching, counting    what bench does, at either end
     run         what they share: addresses, errors, signals, progress
 
 Needs the extra `cli` (typer and rich); without it, only the hint to install that.

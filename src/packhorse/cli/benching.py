@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from packhorse import DecodeError, OutPackage, Peers, Reliability, Timeout
+from packhorse.protocol.address import host_port
 
 from .counting import BATCH, Begin, End, FromServer, Ready, Result, word
-from .run import Problem, attend, open_stack, resolve, say, shown
+from .run import Problem, attend, open_towards, resolve, say
 from .transfer import percentile
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def bench(host: str, port: int, plan: Plan) -> int:
         Problem: nobody answers there, somebody else does, or nobody does any more.
     """
     target = resolve(host, port)
-    with open_stack("::" if ":" in target[0] else "0.0.0.0", 0) as stack:  # noqa: S104 - wherever the way there begins
+    with open_towards(target) as stack:
         client = _Client(stack, target, plan)
         try:
             outcome = attend(client.run, lambda: stack.close(0))
@@ -138,7 +139,7 @@ def _show(target: Address, size: int, figures: Sequence[Figures]) -> None:
     from rich.console import Console  # noqa: PLC0415 - takes a while to import; the server does without
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(title=f"packages of {size} bytes to {shown(target)}")
+    table = Table(title=f"packages of {size} bytes to {host_port(target)}")
     table.add_column("")
     for column in figures:
         table.add_column(_name(column.reliability), justify="right")
@@ -229,7 +230,9 @@ class _Client:
         self._stack.sender.send(word(End(), self._target))
         result = self._answer(Result)
         if not result.known:
-            raise Problem(f"{shown(self._target)} has forgotten what it was counting; it may have been started anew")
+            raise Problem(
+                f"{host_port(self._target)} has forgotten what it was counting; it may have been started anew"
+            )
         return result
 
     def _flush(self) -> None:
@@ -254,7 +257,7 @@ class _Client:
             self._look()
             if not self._known and time.monotonic() >= began + NOBODY:
                 self._find_out()
-        raise Problem(f"{shown(self._target)} has not answered for {PATIENCE:.0f} s")
+        raise Problem(f"{host_port(self._target)} has not answered for {PATIENCE:.0f} s")
 
     def _decoded(self, received: InPackage) -> FromServer:
         try:
@@ -267,13 +270,13 @@ class _Client:
         if self._stack.counters().get("sreceiver.datagrams", 0):
             raise self._somebody_else()
         raise Problem(
-            f"nobody answers at {shown(self._target)}: no control datagram within {NOBODY:.0f} s. "
+            f"nobody answers at {host_port(self._target)}: no control datagram within {NOBODY:.0f} s. "
             f"Is `packhorse bench --serve --port {self._target[1]}` running there, and no firewall in between?"
         )
 
     def _somebody_else(self) -> Problem:
-        return Problem(f"what listens on {shown(self._target)} is not `packhorse bench --serve`")
+        return Problem(f"what listens on {host_port(self._target)} is not `packhorse bench --serve`")
 
     def _look(self) -> None:
         for failure in self._stack.errors.drain():
-            raise Problem(f"{shown(self._target)} does not answer any more ({failure.reason}); it may be gone")
+            raise Problem(f"{host_port(self._target)} does not answer any more ({failure.reason}); it may be gone")

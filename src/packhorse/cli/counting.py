@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from packhorse import Closed, DecodeError, OutPackage, PackhorseError, Peers, Reliability
+from packhorse.protocol.address import host_port
 
-from .run import attend, everywhere, open_stack, say, shown
+from .run import attend, everywhere, open_stack, say
 
 if TYPE_CHECKING:
     from packhorse import Address, InPackage, Stack
@@ -112,7 +113,7 @@ class Server:
 
     def run(self) -> None:
         """Serve until the stack is closed."""
-        say(f"listening on {shown(self._stack.address)}")
+        say(f"listening on {host_port(self._stack.address)}")
         while True:
             batch = self._stack.receiver.recv_many(BATCH)
             now = time.monotonic()
@@ -142,7 +143,7 @@ class Server:
             case Begin(echo):
                 if source[0] not in self.clients:
                     self.clients.add(source[0])
-                    say(f"a bench from {shown(source)}")
+                    say(f"a bench from {host_port(source)}")
                 if len(self._runs) >= MOST_RUNS:
                     del self._runs[next(iter(self._runs))]
                 self._runs[source] = _Run(echo)

@@ -30,9 +30,10 @@ from rich.table import Table
 
 import packhorse
 from packhorse import Closed
+from packhorse.protocol.address import host_port
 from packhorse.testing import Link, UdpLink
 
-from .run import Problem, attend, say, shown
+from .run import Problem, attend, say
 from .transfer import CHUNK
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Run:
         with UdpLink(tuple(address), there=self.there, back=self.back) as link, _Screen(self) as screen:
             began = time.monotonic()
             rate = max(USUAL_RATE, self.size / CHUNK / LONGEST)
-            self._start("send", "--rate", str(rate), shown(link.address), str(self.file))
+            self._start("send", "--rate", str(rate), host_port(link.address), str(self.file))
             while len(self.facts) < len(COMMANDS):
                 command, report = self._next()
                 if "moved" in report:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from packhorse.protocol.address import host_port
 from packhorse.testing import Link, UdpLink
 
-from .run import Problem, attend, resolve, say, shown
+from .run import Problem, attend, resolve, say
 
 if TYPE_CHECKING:
     from packhorse import Address
@@ -38,7 +39,7 @@ def link(listen: Address, host: str, port: int, *, seed: int, options: dict[str,
         raise Problem(str(error)) from error
     stopped = threading.Event()
     with relay:
-        say(f"listening on {shown(relay.address)}")
+        say(f"listening on {host_port(relay.address)}")
         outcome = attend(stopped.wait, stopped.set)
     ways = "; ".join(
         f"{name}: {way.passed} passed, {way.lost} lost, {way.duplicated} doubled"

@@ -26,8 +26,9 @@ from packhorse import (
     Reliability,
     Timeout,
 )
+from packhorse.protocol.address import host_port
 
-from .run import Problem, attend, everywhere, open_stack, resolve, say, shown
+from .run import Problem, attend, everywhere, open_stack, open_towards, resolve, say
 
 if TYPE_CHECKING:
     from packhorse import Address, InPackage, Stack
@@ -119,7 +120,7 @@ class _Echo:
         self._stack = stack
 
     def run(self) -> None:
-        say(f"listening on {shown(self._stack.address)}")
+        say(f"listening on {host_port(self._stack.address)}")
         for received in self._stack.receiver:
             self.sources.add(received.source)
             if not received.data:
@@ -143,13 +144,13 @@ def ping(host: str, port: int, *, count: int | None, interval: float, reliabilit
         Problem: there is no such host.
     """
     target = resolve(host, port)
-    with open_stack("::" if ":" in target[0] else "0.0.0.0", 0) as stack:  # noqa: S104 - wherever the way there begins
+    with open_towards(target) as stack:
         pinger = _Pinger(stack, target, reliability, interval)
         try:
             attend(lambda: pinger.run(count), lambda: stack.close(0))
         finally:
             stack.close(0)
-    print(f"\n--- {shown(target)} ping statistics ---\n{pinger.trips.summary()}", flush=True)  # noqa: T201 - its result
+    print(f"\n--- {host_port(target)} ping statistics ---\n{pinger.trips.summary()}", flush=True)  # noqa: T201 - its result
     if pinger.trips.received:
         return 0
     say(f"no reply. Is `packhorse echo --port {port}` running there, and no firewall in between?")
@@ -166,7 +167,7 @@ class _Pinger:
         self._interval = interval
 
     def run(self, count: int | None) -> None:
-        print(f"PING {shown(self._target)} with {self._mode} packages", flush=True)  # noqa: T201 - as ping
+        print(f"PING {host_port(self._target)} with {self._mode} packages", flush=True)  # noqa: T201 - as ping
         at = time.monotonic()
         self._send()
         while count is None or self.trips.sent < count:
@@ -190,7 +191,7 @@ class _Pinger:
         try:
             number = next(received.decode(Ping)).number
         except (DecodeError, StopIteration):
-            raise Problem(f"what listens on {shown(self._target)} does not send back what it gets") from None
+            raise Problem(f"what listens on {host_port(self._target)} does not send back what it gets") from None
         seconds = self.trips.receive(number, time.monotonic())
         took = "again (duplicate)" if seconds is None else f"time={1000 * seconds:.3f} ms"
-        print(f"{len(received.data)} bytes from {shown(received.source)}: seq={number} {took}", flush=True)  # noqa: T201 - as ping
+        print(f"{len(received.data)} bytes from {host_port(received.source)}: seq={number} {took}", flush=True)  # noqa: T201 - as ping

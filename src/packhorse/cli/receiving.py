@@ -17,8 +17,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from packhorse import Closed, DecodeError, PackhorseError, Reliability, Timeout
+from packhorse.protocol.address import host_port
 
-from .run import Bar, Problem, Report, attend, everywhere, open_stack, package, say, shown
+from .run import Bar, Problem, Report, attend, everywhere, open_stack, package, say
 from .transfer import (
     SILENCE,
     Accepted,
@@ -99,7 +100,7 @@ class Receiver:
 
     def run(self) -> None:
         """Receive the file, answer, and linger."""
-        say(f"listening on {shown(self._stack.address)}")
+        say(f"listening on {host_port(self._stack.address)}")
         self._watcher.listening(self._stack.address)
         try:
             while not self.finished:
@@ -159,7 +160,7 @@ class Receiver:
             self._source = source
             self._began = time.monotonic()
             name = "".join(char if char.isprintable() else "?" for char in message.name)
-            say(f"receiving {name!r} from {shown(source)}")
+            say(f"receiving {name!r} from {host_port(source)}")
             self._watcher.started(name, message.size)
             self._answer(Accepted())
         elif self._source is not None:

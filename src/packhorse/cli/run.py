@@ -41,13 +41,13 @@ __all__ = [
     "attend",
     "everywhere",
     "open_stack",
+    "open_towards",
     "package",
     "parse_address",
     "parse_probability",
     "parse_seconds",
     "resolve",
     "say",
-    "shown",
 ]
 
 PORTS: Final = 65536
@@ -134,11 +134,6 @@ def resolve(host: str, port: int) -> Address:
         raise Problem(str(error)) from error
 
 
-def shown(address: Address) -> str:
-    """Write an address as HOST:PORT."""
-    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
-
-
 # Stacks.
 
 
@@ -152,6 +147,15 @@ def open_stack(host: str, port: int) -> Stack:
         return startup(port, host)
     except OSError as error:
         raise Problem(error.strerror or str(error)) from error
+
+
+def open_towards(target: Address) -> Stack:
+    """Start a stack of the target's family, on any port, wherever the way there begins.
+
+    Raises:
+        Problem: there is no such stack to be had.
+    """
+    return open_stack("::" if ":" in target[0] else "0.0.0.0", 0)  # noqa: S104 - bound to nothing, since the way decides
 
 
 def everywhere() -> str:

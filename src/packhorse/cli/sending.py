@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from packhorse import Closed, DecodeError, PackhorseError, PeerRestarted, Reliability, Timeout
+from packhorse.protocol.address import host_port
 
-from .run import Bar, Problem, Report, attend, open_stack, package, resolve, say, shown
+from .run import Bar, Problem, Report, attend, open_towards, package, resolve, say
 from .transfer import ALIVE_EVERY, CHUNK, Accepted, Alive, Begin, Cancel, Chunk, End, FromReceiver, Result
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def send(host: str, port: int, file: str, *, rate: float, report: bool) -> int:
     """
     target = resolve(host, port)
     watcher: Watcher = Report() if report else Bar("sending")
-    with _source(file) as source, open_stack("::" if ":" in target[0] else "0.0.0.0", 0) as stack:  # noqa: S104 - wherever the way to the receiver begins
+    with _source(file) as source, open_towards(target) as stack:
         name = "standard input" if file == "-" else Path(file).name
         sender = _Sender(stack, target, source, name, watcher, rate=rate, stamped=report)
         try:
@@ -121,7 +122,7 @@ class _Sender:
             raise
         self._watcher.done(packages=self._chunks + 2, resent=self._stack.counters()["resender.resent"])
         seconds = time.monotonic() - self._began
-        say(f"sent {self.size} bytes to {shown(self._target)} in {seconds:.1f} s, verified by the receiver")
+        say(f"sent {self.size} bytes to {host_port(self._target)} in {seconds:.1f} s, verified by the receiver")
         return True
 
     def stop(self) -> None:
@@ -154,7 +155,7 @@ class _Sender:
         try:
             message: FromReceiver = next(received.decode(FromReceiver))
         except (DecodeError, StopIteration):
-            raise Problem(f"what listens on {shown(self._target)} is not `packhorse receive`") from None
+            raise Problem(f"what listens on {host_port(self._target)} is not `packhorse receive`") from None
         match message:
             case Accepted():
                 self._accepted = True
@@ -168,14 +169,14 @@ class _Sender:
         for failure in self._stack.errors.drain():
             if isinstance(failure, PeerRestarted):
                 raise Problem(
-                    f"{shown(self._target)} was started anew and knows nothing of {self._name}; send it again"
+                    f"{host_port(self._target)} was started anew and knows nothing of {self._name}; send it again"
                 )
-            raise Problem(f"{shown(self._target)} does not answer any more ({failure.reason}); it may be gone")
+            raise Problem(f"{host_port(self._target)} does not answer any more ({failure.reason}); it may be gone")
         if not self._heard and time.monotonic() >= self._began + NOBODY:
             self._heard = self._stack.counters().get("sreceiver.datagrams", 0) > 0
             if not self._heard:
                 raise Problem(
-                    f"nobody answers at {shown(self._target)}: no control datagram within {NOBODY:.0f} s. "
+                    f"nobody answers at {host_port(self._target)}: no control datagram within {NOBODY:.0f} s. "
                     f"Is `packhorse receive --port {self._target[1]}` running there, and no firewall in between?"
                 )
 

@@ -34,7 +34,6 @@ from ..protocol.messages import (
     Confirmed,
     Datagrams,
     Dropped,
-    Expired,
     Failed,
     Flush,
     Forgotten,
@@ -48,6 +47,7 @@ from ..protocol.messages import (
     Revive,
     Sent,
     ToConfirm,
+    Unknown,
 )
 from ..protocol.numbering import WINDOW, Numbering
 from ..protocol.receiving import Receiving
@@ -283,7 +283,7 @@ class SimulatedPeer:
                 OutPackage: lambda package: numbering.send(package, simulation.now),
                 Grant: lambda grant: numbering.granted(grant, simulation.now),
                 Failed: numbering.failed,
-                Expired: lambda expired: numbering.expired(expired, simulation.now),
+                Unknown: lambda unknown: numbering.unknown(unknown, simulation.now),
                 Acknowledged: numbering.acknowledged,
                 Restarted: lambda restarted: numbering.restarted(restarted, simulation.now),
                 _Forget: lambda forget: numbering.forget(forget.target),

@@ -40,14 +40,7 @@ OUTGOING: Final = frozenset(
 )
 """Events about packages that their sender logs."""
 INCOMING: Final = frozenset(
-    (
-        "package:received",
-        "package:kept",
-        "package:delivered",
-        "package:duplicated",
-        "package:refused",
-        "package:dropped",
-    )
+    ("package:received", "package:kept", "package:delivered", "package:duplicated", "package:refused")
 )
 """Events about packages that their receiver logs."""
 LATE: Final = 1.0

@@ -56,7 +56,6 @@ class Copy(NamedTuple):
     sent: float
     arrived: float | None
     trigger: str | None
-    step: Step
 
 
 class Parts(NamedTuple):
@@ -165,10 +164,7 @@ class Package:
             likely = [place for place in before if times[place] + self.shortest * FEASIBLE <= step.at]
             if before:
                 arrived[likely[-1] if likely else before[0]] = step.at
-        return [
-            Copy(time, arrived.get(place), sendings[place].get("trigger"), sendings[place])
-            for place, time in enumerate(times)
-        ]
+        return [Copy(time, arrived.get(place), sendings[place].get("trigger")) for place, time in enumerate(times)]
 
     @property
     def parts(self) -> Parts:
@@ -209,9 +205,6 @@ class Package:
             return f"given up ({given_up.get('trigger')})"
         if self.has("package:kept"):
             return "kept"
-        dropped = self.first("package:dropped")
-        if dropped is not None and not self.has("recovery:package_confirmed"):
-            return f"dropped ({dropped.get('trigger')})"
         if self.has("recovery:package_confirmed"):
             return "confirmed"
         if self.reliable:

@@ -30,7 +30,6 @@ _WHAT: Final = {
     "package:delivered": "delivered to the user",
     "package:duplicated": "received once more",
     "package:refused": "refused",
-    "package:dropped": "dropped",
     "transport:confirmation_sent": "confirmation sent",
     "transport:confirmation_received": "confirmation received",
 }
