@@ -183,7 +183,7 @@ EVENTS: Final[dict[str, Event]] = {
         Event("transport:confirmation_received", "debug", (SOURCE, COUNT), "a control datagram arrived", "maybe"),
         Event(
             "transport:datagram_dropped",
-            "debug",
+            "debug or warning",
             (
                 Field("direction", "name", "in or out"),
                 _maybe(SOURCE),
@@ -192,7 +192,7 @@ EVENTS: Final[dict[str, Event]] = {
                 Field("count", "datagrams", "how many, if not one", optional=True),
                 Field("what", "hex", "how the first begins", optional=True),
             ),
-            "a datagram was no datagram of ours, or could not be sent",
+            "a datagram was no datagram of ours, or could not be sent: then the first for each reason is a warning",
         ),
         # Peers.
         Event("peer:first_seen", "info", (_maybe(SOURCE), _maybe(TARGET)), "first package from, or for, this address"),
@@ -351,7 +351,7 @@ def problems(record: Mapping[str, Any], *, bound: Container[str] = ()) -> list[s
     for field in fields.values():
         if field.values and field.name in record and record[field.name] not in field.values:
             wrong.append(f"{name} has {field.name} {record[field.name]!r}, not one of {', '.join(field.values)}")
-    if record.get("level", event.level) != event.level:
+    if record.get("level", event.level) not in (event.level, *event.level.split(" or ")):
         wrong.append(f"{name} has level {record['level']}, not {event.level}")
     if event.which == "always" and "id" not in record and "ids" not in record:
         wrong.append(f"{name} does not say which packages: it lacks id or ids")
