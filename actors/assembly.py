@@ -190,7 +190,6 @@ def assemble(
         feeds = tuple(outlets[target] for source, target in wiring.HOLDS_BACK if source == name)
         station: Station[Any] = Station(
             name=name,
-            stack=parts.stack,
             mailbox=mailboxes[name],
             state=fresh(),
             feeds=(*feeds, packages) if name == "ureceiver" else feeds,

@@ -94,11 +94,6 @@ class UserEnd(ABC, Generic[T]):
             self._subscription = None
 
     @property
-    def subscribed(self) -> bool:
-        """Whether there is a subscriber, as far as is known."""
-        return self._subscription is not None
-
-    @property
     def closed(self) -> bool:
         """Whether the user has closed this end."""
         return self._state is _State.CLOSED

@@ -50,7 +50,10 @@ class Parking(Protocol):
         ...
 
     def park(self, deadline: float | None) -> bool:
-        """Sleep until it happens, until `unpark`, or until the deadline; return whether that took any sleep."""
+        """Sleep until it happens, until `unpark`, or until the deadline.
+
+        Returns False if it had happened, or `unpark` had been called, before this call; else True.
+        """
         ...
 
     def unpark(self) -> None:

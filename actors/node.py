@@ -53,7 +53,6 @@ class Station(Generic[S]):
 
     Attributes:
         name: the node's name.
-        stack: the stack's name, for logs.
         mailbox: what the node reads.
         state: the node's part of the protocol.
         feeds: what must have room before the node takes data.
@@ -66,7 +65,6 @@ class Station(Generic[S]):
     """
 
     name: str
-    stack: str
     mailbox: Mailbox
     state: S
     feeds: tuple[Feed, ...]

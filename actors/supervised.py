@@ -144,8 +144,7 @@ class SupervisedActor(pykka.ThreadingActor):
 
     def leave(self) -> None:
         """End after what is being handled; the rest is for the next incarnation. Called by the supervisor's thread."""
-        self._inbox.finished = True
-        self._inbox.mailbox.wake()
+        self.hurry()  # they differ in a supervisor, which ends its children in order first, or does not
 
     def hurry(self) -> None:
         """End at once. Called by the supervisor's thread."""

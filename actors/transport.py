@@ -21,7 +21,7 @@ from ..protocol.address import Address, canonical, host_port
 from .mailbox import Parking
 from .offload import ANCILLARY, LONGEST, Segmentation, accept_coalesced, count_overflow, segment_size, stretches
 
-__all__ = ["RECEIVE_BUFFER", "Transport", "UdpTransport", "refused"]
+__all__ = ["RECEIVE_BUFFER", "Transport", "UdpTransport", "listen_error"]
 
 RECEIVE_BUFFER: Final = 4 * 1024 * 1024
 """Bytes of receive buffer to ask for: a datagram of 64 bytes occupies 832, so the usual 212 992 hold 256 of them."""
@@ -40,7 +40,7 @@ _REASONS: Final = {
 }
 
 
-def refused(host: str, port: int, error: OSError) -> OSError:
+def listen_error(host: str, port: int, error: OSError) -> OSError:
     """Return the same error, but with a text that says where one could not listen, and what would be right."""
     reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
     return type(error)(error.errno, f"cannot listen on {host_port((host, port))}: {reason}")
@@ -124,7 +124,7 @@ class UdpTransport:
         except UnicodeError as error:
             raise ValueError(f"a host is an address or a name of this machine, which {host!r} cannot be") from error
         except OSError as error:
-            raise refused(host, port, error) from error
+            raise listen_error(host, port, error) from error
         family, _, _, _, address = found[0]
         self._six = family == socket.AF_INET6
         self._readable = True
@@ -145,7 +145,7 @@ class UdpTransport:
             try:
                 self._socket.bind(address)
             except OSError as error:
-                raise refused(host, port, error) from error
+                raise listen_error(host, port, error) from error
             self._socket.setblocking(False)
             self._segmentation = Segmentation(self._socket) if offload else None
             if offload:
@@ -228,7 +228,7 @@ class UdpTransport:
         return self._readable
 
     def park(self, deadline: float | None) -> bool:
-        """Sleep until there is a datagram, until `unpark`, or until the deadline; return whether it had to sleep."""
+        """Sleep until there is a datagram, until `unpark`, or until the deadline; see `Parking.park`."""
         with self._parking:
             alarm = self._alarm
             if self._closed or alarm is None:

@@ -276,11 +276,14 @@ class DelayController:
         smallest = self._smallest
         while smallest and smallest[-1][1] >= self._smoothed:
             smallest.pop()
-        smallest.append((now, self._smoothed))
+        if smallest:
+            smallest.append((now, self._smoothed))
+        else:
+            self._smallest = smallest = [(now, self._smoothed)]  # which takes less memory than what can grow
         while smallest[0][0] < now - PATH_MEMORY:
             del smallest[0]
         path = smallest[0][1]
-        self._delay = (self._smoothed - path) / max(NOISE, path * NOISE_SHARE)
+        self._delay = (self._smoothed - path) / max(NOISE, path * NOISE_SHARE) or 0.0  # the same nothing for all
         self._delayed_since = min(self._delayed_since, now) if self._delay >= 1 else inf
 
 

@@ -159,7 +159,7 @@ class Unknown(msgspec.Struct, frozen=True):
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
-    """Redelivery -> Numbering: the target knows this numbering; from now on packages carry `hint`.
+    """Redelivery -> Numbering: the target knows this numbering; packages carry `hint`, and count from `base`, now.
 
     `by` is the target's mark, None if it has no identity, and will never know it.
     """
@@ -168,6 +168,7 @@ class Acknowledged(msgspec.Struct, frozen=True):
     series: int
     hint: int
     by: int | None
+    base: int
 
 
 class Restarted(msgspec.Struct, frozen=True):

@@ -26,7 +26,7 @@ from .address import Address
 from .ageing import Ageing
 from .errors import FailureReason, PeerFailed, PeerRestarted
 from .header import CONTROL, ID_MASK
-from .identity import VOUCHED, base_of, introduction
+from .identity import VOUCHED, introduction
 from .introducing import Restarts, introduce
 from .messages import (
     Acknowledged,
@@ -179,8 +179,7 @@ class Numbering:
         if target is not None and target.series == acknowledged.series:
             target.hint, target.acknowledged = acknowledged.hint, True
             if acknowledged.by is not None:
-                target.peer = acknowledged.by
-                target.base = base_of(self._identity or 0, target.series, acknowledged.by)
+                target.peer, target.base = acknowledged.by, acknowledged.base
 
     def restarted(self, restarted: Restarted, now: float) -> None:
         """Give up a numbering that its peer knows nothing of; what waits for a number goes on in a new one.

@@ -218,7 +218,7 @@ class Redelivery(GivingUp):
         target, awaited = confirmed.source, peer.recovery.unconfirmed
         answer = known.confirmed(confirmed.echo, awaited=any(number in awaited for number in numbers))
         if answer in (Answer.ACKNOWLEDGED, Answer.SPURNED, Answer.PLAIN):
-            self.to_usender.append(Acknowledged(target, known.series, known.hint, known.by))
+            self.to_usender.append(Acknowledged(target, known.series, known.hint, known.by, known.base))
             if answer is Answer.SPURNED and peer.phase is Phase.ACTIVE:
                 self._send_refused(target, peer, peer.recovery.not_taken(NOT_TAKEN, confirmed.time), confirmed.time)
             elif answer is Answer.ACKNOWLEDGED and not numbers and peer.phase is Phase.ACTIVE:

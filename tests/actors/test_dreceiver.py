@@ -117,7 +117,6 @@ class Hand:
         mailbox = Mailbox("dreceiver", ManualClock())
         station = Station[None](
             name="dreceiver",
-            stack="stack",
             mailbox=mailbox,
             state=None,
             feeds=(),

@@ -143,7 +143,6 @@ class Place:
         self.deaths: list[Death] = []
         station: Station[None] = Station(
             name="node",
-            stack="stack",
             mailbox=self.mailbox,
             state=None,
             feeds=(),

@@ -127,7 +127,7 @@ def test_hints_and_echoes() -> None:
     echo = pack_echo(hint, mark_of_numbering(identity, series), mark)
     assert mark_of_numbering(identity, series) == (identity + series // 16) % 2**26
     datagrams += [pack_confirmation([], echo), pack_confirmation([0], echo)]
-    numbering.acknowledged(Acknowledged(SOURCE, series, hint, mark))
+    numbering.acknowledged(Acknowledged(SOURCE, series, hint, mark, base))
     numbering.send(packages[1], 10.0)
     datagrams += [*numbering.to_dsender.pop().datagrams, refusal(hint, mark)]
     assert datagrams == [bytes.fromhex(row[0]) for row in rows("Examples of hints and echoes")]

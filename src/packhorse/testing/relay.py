@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from ..actors.transport import RECEIVE_BUFFER, refused
+from ..actors.transport import RECEIVE_BUFFER, listen_error
 from ..protocol.packages import normalized
 from .link import Link
 
@@ -77,7 +77,7 @@ class UdpLink:
             family, _, _, _, address = socket.getaddrinfo(listen[0], listen[1], type=socket.SOCK_DGRAM)[0]
             self._downstream = self._socket(family, address)
         except OSError as error:
-            raise refused(listen[0], listen[1], error) from error
+            raise listen_error(listen[0], listen[1], error) from error
         self._selector = selectors.DefaultSelector()
         self.address = cast("Address", self._downstream.getsockname())
         self._selector.register(self._downstream, selectors.EVENT_READ)

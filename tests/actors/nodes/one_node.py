@@ -97,7 +97,6 @@ class Bench:
             self.feeds = (*self.feeds, extras["packages"])
         self.station: Station[Any] = Station(
             name=name,
-            stack="stack",
             mailbox=self.mailbox,
             state=state,
             feeds=self.feeds,
