@@ -71,4 +71,4 @@ os.waitpid(child, 0)
 
 def test_a_forked_child_does_not_keep_the_port() -> None:
     run = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - as above
-    assert (run.stdout, run.stderr) == ("True\n", "")
+    assert (run.returncode, run.stdout) == (0, "True\n"), run.stderr
