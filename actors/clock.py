@@ -116,7 +116,8 @@ class Condition:
 
     def __init__(self, clock: Clock) -> None:
         self.lock = threading.RLock()
-        self._is_ours: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined] # noqa: SLF001 # pyright: ignore - as `threading.Condition`
+        # It has no public name, but `threading.Condition` asks it too.
+        self._is_ours: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined] # noqa: SLF001 # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage, reportUnknownMemberType]
         self._clock = clock
         self._sleeping: deque[threading.Lock] = deque()
 
